@@ -1,0 +1,22 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace espalier {
+
+// The user's to fix: config, arguments, paths. Exit code 64. The message says what, where (file
+// and line or key) and what would be right.
+class ConfigError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Starting again would end the same way or destroy something: checkpoints exist but none
+// validates, losses stay non-finite. Exit code 93.
+class DoNotRequeueError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace espalier
