@@ -45,7 +45,8 @@ espalier_external(pcre2 ${PCRE2_INCLUDE_DIR} ${PCRE2_LIBRARY})
 if(ESPALIER_NCCL)
   find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${LIBTORCH_SITE_PACKAGES}/nvidia/nccl/include NO_CMAKE_FIND_ROOT_PATH)
   find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${LIBTORCH_SITE_PACKAGES}/nvidia/nccl/lib)
-  find_path(CUDA_RUNTIME_INCLUDE_DIR cuda_runtime_api.h
+  # cuda_runtime_api.h includes this file, which some wheels of the runtime come without.
+  find_path(CUDA_RUNTIME_INCLUDE_DIR crt/host_defines.h
             HINTS ${LIBTORCH_SITE_PACKAGES}/nvidia/cu13/include /usr/local/cuda/include)
   find_library(CUDA_RUNTIME_LIBRARY NAMES cudart libcudart.so.13
                HINTS ${LIBTORCH_SITE_PACKAGES}/nvidia/cu13/lib /usr/local/cuda/lib64)

@@ -1,23 +1,26 @@
-# Finds LibTorch 2.11: ESPALIER_TORCH (a torch folder), .deps/python/torch, Torch_DIR / CMAKE_PREFIX_PATH,
-# or the torch of the active Python environment. Defines espalier::torch, LIBTORCH_HAS_CUDA,
+# Finds LibTorch 2.11: ESPALIER_TORCH (a torch folder; CMake or environment variable), .deps/torch (the one
+# that was named to launch/bootstrap), Torch_DIR / CMAKE_PREFIX_PATH, .deps/python/torch (the one that
+# launch/bootstrap downloaded), or the torch of the active Python environment. Defines espalier::torch, LIBTORCH_HAS_CUDA,
 # LIBTORCH_SITE_PACKAGES (where the nvidia wheels lie beside it).
 #
 # torch's own package file is not used: it probes for a GPU and wants nvcc, and this project compiles no
 # CUDA source of its own.
 
-set(ESPALIER_TORCH "" CACHE PATH "Folder of LibTorch 2.11 (has include/ and lib/)")
+set(ESPALIER_TORCH "$ENV{ESPALIER_TORCH}" CACHE PATH "Folder of LibTorch 2.11 (has include/ and lib/)")
 
 set(_torch_candidates)
 if(ESPALIER_TORCH)
   list(APPEND _torch_candidates ${ESPALIER_TORCH})
 else()
-  list(APPEND _torch_candidates ${CMAKE_SOURCE_DIR}/.deps/python/torch)
+  list(APPEND _torch_candidates ${CMAKE_SOURCE_DIR}/.deps/torch)
   if(Torch_DIR)
     list(APPEND _torch_candidates ${Torch_DIR}/../../..)
   endif()
-  foreach(prefix ${CMAKE_PREFIX_PATH})
+  string(REPLACE ":" ";" _prefixes "${CMAKE_PREFIX_PATH};$ENV{CMAKE_PREFIX_PATH}")
+  foreach(prefix ${_prefixes})
     list(APPEND _torch_candidates ${prefix} ${prefix}/../..)
   endforeach()
+  list(APPEND _torch_candidates ${CMAKE_SOURCE_DIR}/.deps/python/torch)
   execute_process(COMMAND python3 -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
                   OUTPUT_VARIABLE _torch_of_python OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
   if(_torch_of_python)

@@ -20,7 +20,7 @@ import zipfile
 # The wheels' own tags, so that the choice does not depend on the Python that runs this.
 PLATFORMS = ["manylinux_2_28", "manylinux_2_27", "manylinux_2_25", "manylinux_2_18", "manylinux_2_17",
              "manylinux2014", "manylinux1"]
-PIP_OPTIONS = ["--quiet", "--no-deps", "--no-cache-dir", "--require-hashes", "--only-binary=:all:",
+PIP_OPTIONS = ["-qq", "--no-deps", "--no-cache-dir", "--require-hashes", "--only-binary=:all:",
                "--disable-pip-version-check", "--implementation=cp", "--python-version=3.11",
                "--abi=cp311", "--abi=none"] + [f"--platform={p}_x86_64" for p in PLATFORMS]
 
