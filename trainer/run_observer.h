@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace espalier {
+
+// One finished step, equal on all ranks but for the times.
+struct StepReport {
+  std::string stage;
+  int64_t step = 0;         // steps of the stage done, this one included
+  int64_t stage_steps = 0;  // steps of the stage in all
+  int64_t global_step = 0;  // the same over all stages
+  int64_t total_steps = 0;
+  int64_t samples = 0;  // consumed by the stage so far, over all ranks
+  std::map<std::string, double> losses;  // means over valid targets; only those that had any
+  double total_loss = 0;                 // weighted sum
+  double learning_rate = 0;
+  double grad_norm = 0;
+  bool skipped = false;  // gradients were not finite: weights unchanged
+  double samples_per_s = 0;
+  double eta_s = 0;  // to the end of the stage
+  std::map<std::string, double> time_s;  // of this rank, per step, by phase
+};
+
+// What a run tells its surroundings, and the two things it asks them. The default does nothing, for
+// a run without a coordinator. Calls come from the training thread, except where said.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+
+  // Several times a step; must return at once. The text lives as long as the program.
+  virtual void on_phase(std::string_view /*phase*/) {}
+
+  // Once per step on every rank, one step late: a step's losses travel with the next one's counts.
+  virtual void on_step(const StepReport& /*report*/) {}
+
+  // Rank 0 only; also written to events.jsonl by the run itself. Any thread.
+  virtual void on_event(const nlohmann::json& /*event*/) {}
+
+  // Asked once per step. True on one rank stops all ranks before the same step.
+  virtual bool stop_requested() { return false; }
+
+  // This rank's file of the checkpoint is on disk. Called on a writer thread; may block. False on
+  // any rank abandons the checkpoint. On rank 0, true is the permission to commit.
+  virtual bool approve_commit(int64_t /*global_step*/) { return true; }
+
+  // The checkpoint is committed; on every rank.
+  virtual void on_committed(int64_t /*global_step*/) {}
+};
+
+}  // namespace espalier

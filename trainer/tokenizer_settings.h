@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "trainer/settings.h"
+
+namespace espalier {
+
+// The `[tokenizer]` table: the image tokenizer and how it is trained.
+struct TokenizerConfig {
+  int64_t latent_size = 8;
+  int64_t latent_channels = 64;
+  int64_t width = 64;
+  int64_t codebook_size = 256;
+  int64_t pixel_stages = 4;
+  int64_t semantic_stages = 2;
+};
+
+void declare_tokenizer_settings(Settings& settings, TokenizerConfig& config);
+
+// Names and default weights of the losses and tasks of a stage of kind "tokenizer".
+std::map<std::string, double> tokenizer_losses();
+std::map<std::string, double> tokenizer_tasks();
+
+}  // namespace espalier
