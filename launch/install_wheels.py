@@ -33,12 +33,12 @@ REQUIREMENT = re.compile(
 # Nothing that libtorch loads: Python bindings, the multi-GPU solver, nvrtc's second copy, the profiler's
 # own host library, static archives, tools.
 UNWANTED = re.compile(
-    r"torch/(?!lib/|include/|share/|version\.py$)|torch/lib/(libtorch_python|libshm)|\.(a|py|pyi|pyc)$|/bin/"
+    r"^torch/(?!lib/|include/|share/)|^torch/lib/(libtorch_python|libshm)|^torchgen/|^functorch/|\.(a|py|pyi)$|/bin/"
     r"|libcusolverMg|libnvrtc(-builtins)?\.alt|libnvperf_host|libnvblas|\.dist-info/(?!licenses/|LICEN[CS]E)")
 
 
 def is_wanted(name):
-    return not name.endswith("/") and (name == "torch/version.py" or not UNWANTED.search(name))
+    return not name.endswith("/") and not UNWANTED.search(name)
 
 
 class Wheel:
