@@ -1,0 +1,126 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace espalier {
+
+enum class CoordinatorState {
+  kIdle,           // nothing was started
+  kAllocating,     // making sure that nothing of an older generation is alive
+  kLaunching,      // the launcher is being started
+  kRendezvous,     // ranks are coming up
+  kRunning,        // every rank has joined
+  kCheckpointing,  // running, and some rank has prepared a checkpoint that is not committed yet
+  kDraining,       // a stop was sent, or the job is being ended; waiting for the launcher to exit
+  kBackoff,        // waiting before the next launch
+  kSucceeded,
+  kPreempted,  // stopped with a checkpoint
+  kFailed,
+};
+std::string_view name_of(CoordinatorState state);
+
+// Seconds on a steady clock, injected: the machine never asks for the time.
+using Seconds = double;
+
+// ---- events -------------------------------------------------------------------------------------
+// What the journal and the process table say at start.
+struct Start {
+  uint32_t last_generation = 0;
+  int64_t last_commit = -1;
+  bool leftover_alive = false;  // a launcher of `last_generation` is still running
+  bool adopt_leftover = false;  // and it runs this very job
+};
+struct LeftoverGone {};
+struct LauncherStarted {
+  uint32_t generation;
+  int pid;
+};
+struct LauncherFailed {
+  std::string what;
+};
+// exit_status as a shell would show it (128 + signal); -1: not our child, so not known.
+struct LauncherExited {
+  int exit_status;
+};
+struct RankJoined {
+  uint32_t generation;
+  int rank;
+  int pid;
+};
+struct RankBeat {
+  uint32_t generation;
+  int rank;
+  int64_t step;
+  std::string phase;
+};
+struct RankHungUp {
+  uint32_t generation;
+  int rank;
+  bool process_gone;
+};
+struct RankError {
+  uint32_t generation;
+  int rank;
+  std::string failure_class;  // config, data, weights, out_of_memory, numeric, no_checkpoint, ...
+  std::string what;
+};
+struct RankPrepared {
+  uint32_t generation;
+  int rank;
+  int64_t step;
+};
+struct RankCommitted {
+  uint32_t generation;
+  int rank;
+  int64_t step;
+};
+struct RankBye {
+  uint32_t generation;
+  int rank;
+  int exit_code;
+};
+struct StopRequested {
+  std::string why;
+};
+struct Tick {};
+
+using Event = std::variant<Start, LeftoverGone, LauncherStarted, LauncherFailed, LauncherExited,
+                           RankJoined, RankBeat, RankHungUp, RankError, RankPrepared, RankCommitted,
+                           RankBye, StopRequested, Tick>;
+
+// ---- actions ------------------------------------------------------------------------------------
+struct EndLeftover {};
+struct Launch {
+  uint32_t generation;
+};
+struct EndJob {
+  bool at_once;  // SIGKILL instead of asking
+  std::string why;
+};
+struct SendStop {
+  int rank;  // -1: all
+  std::string why;
+};
+struct AllowCommit {
+  int64_t step;  // to every rank
+};
+struct RecordCommit {
+  uint32_t generation;
+  int64_t step;
+};
+struct Note {  // for the event log and the terminal
+  std::string event;
+  std::string text;
+  int rank = -1;
+};
+struct Finish {
+  int exit_code;
+  std::string why;
+};
+using Action =
+    std::variant<EndLeftover, Launch, EndJob, SendStop, AllowCommit, RecordCommit, Note, Finish>;
+
+}  // namespace espalier

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace espalier {
+
+// What a coordinator has to know about the ones before it on the same run directory.
+struct JournalState {
+  uint32_t generation = 0;      // the last one launched
+  int launcher_pid = 0;         // 0: none is running as far as the journal knows
+  uint64_t launcher_start = 0;  // the process's start time, so that a recycled pid is recognised
+  std::string job;              // fingerprint of what was launched
+  int64_t last_commit = -1;
+  int records = 0;
+};
+
+// Append-only file of records: length u32, CRC-32 u32 (both little-endian), JSON text. Each append
+// is on disk when it returns. Opening replays the records and cuts off a torn or damaged tail.
+class Journal {
+ public:
+  explicit Journal(std::string path);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  const JournalState& state() const { return state_; }
+  void launched(uint32_t generation, int pid, uint64_t start_time, const std::string& job);
+  void launcher_ended(uint32_t generation, int exit_status);
+  void committed(uint32_t generation, int64_t step);
+  void finished(int exit_code, const std::string& why);
+
+ private:
+  void append(const nlohmann::json& record);
+
+  std::string path_;
+  int fd_ = -1;
+  JournalState state_;
+};
+
+// Pure halves of the above.
+std::string encode_record(const nlohmann::json& record);
+// Returns the good records; `good_bytes` is where the first bad one starts.
+std::vector<nlohmann::json> decode_records(std::string_view bytes, size_t* good_bytes);
+JournalState replay(const std::vector<nlohmann::json>& records);
+
+}  // namespace espalier
