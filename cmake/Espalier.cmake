@@ -3,6 +3,10 @@
 add_library(espalier_options INTERFACE)
 target_compile_options(espalier_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror)
 target_include_directories(espalier_options INTERFACE ${CMAKE_SOURCE_DIR})
+if(ESPALIER_SANITIZE)
+  target_compile_options(espalier_options INTERFACE -fsanitize=${ESPALIER_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(espalier_options INTERFACE -fsanitize=${ESPALIER_SANITIZE})
+endif()
 
 # One precompiled torch/torch.h (half a minute, once) serves every target that uses torch; they must
 # all be compiled with the flags of this one, or the compiler ignores it.
