@@ -39,7 +39,7 @@ std::string_view name_of(CoordinatorState state) {
 // comes late is no fault.
 struct CoordinatorTable {
   using State = CoordinatorState;
-  using Handler = void (*)(Coordinator&, const Event&);
+  using Handler = void (*)(Coordinator&, const CoordinatorEvent&);
   struct Row {
     unsigned states;
     size_t event;
@@ -49,16 +49,18 @@ struct CoordinatorTable {
   static constexpr unsigned in(State state) { return 1u << static_cast<unsigned>(state); }
   template <class E>
   static constexpr size_t kind() {
-    return Event(std::in_place_type<E>).index();
+    return CoordinatorEvent(std::in_place_type<E>).index();
   }
   template <class E, void (Coordinator::*Function)(const E&)>
   static Row row(unsigned states) {
-    return {states, kind<E>(),
-            [](Coordinator& machine, const Event& e) { (machine.*Function)(std::get<E>(e)); }};
+    return {states, kind<E>(), [](Coordinator& machine, const CoordinatorEvent& e) {
+              (machine.*Function)(std::get<E>(e));
+            }};
   }
   template <class E, void (Coordinator::*Function)()>
   static Row row(unsigned states) {
-    return {states, kind<E>(), [](Coordinator& machine, const Event&) { (machine.*Function)(); }};
+    return {states, kind<E>(),
+            [](Coordinator& machine, const CoordinatorEvent&) { (machine.*Function)(); }};
   }
 
   static const std::vector<Row>& rows() {
@@ -69,7 +71,7 @@ struct CoordinatorTable {
     constexpr unsigned kAlive = kComing | kUp | kDraining;
     constexpr unsigned kWaiting = in(State::kIdle) | in(State::kAllocating) | in(State::kBackoff);
     static const std::vector<Row> table = {
-        row<Start, &C::on_start>(in(State::kIdle)),
+        row<CoordinatorStart, &C::on_start>(in(State::kIdle)),
         row<LeftoverGone, &C::on_leftover_gone>(in(State::kAllocating)),
         row<LauncherStarted, &C::on_launcher_started>(in(State::kLaunching)),
         row<LauncherFailed, &C::on_launcher_failed>(in(State::kLaunching)),
@@ -84,9 +86,9 @@ struct CoordinatorTable {
         row<StopRequested, &C::on_stop_idle>(kWaiting),
         row<StopRequested, &C::on_stop_running>(kComing | kUp),
         row<StopRequested, &C::on_stop_again>(kDraining),
-        row<Tick, &C::on_tick_backoff>(in(State::kBackoff)),
-        row<Tick, &C::on_tick_running>(kComing | kUp),
-        row<Tick, &C::on_tick_draining>(kDraining),
+        row<ClockTick, &C::on_tick_backoff>(in(State::kBackoff)),
+        row<ClockTick, &C::on_tick_running>(kComing | kUp),
+        row<ClockTick, &C::on_tick_draining>(kDraining),
     };
     return table;
   }
@@ -95,7 +97,7 @@ struct CoordinatorTable {
 Coordinator::Coordinator(CoordinatorLimits limits, double (*jitter)())
     : limits_(limits), jitter_(jitter) {}
 
-std::vector<Action> Coordinator::handle(const Event& event, Seconds now) {
+std::vector<CoordinatorAction> Coordinator::handle(const CoordinatorEvent& event, Seconds now) {
   now_ = now;
   actions_.clear();
   for (const auto& row : CoordinatorTable::rows()) {
@@ -113,7 +115,7 @@ void Coordinator::enter(CoordinatorState state) {
 }
 
 void Coordinator::note(std::string event, std::string text, int rank) {
-  actions_.push_back(Note{std::move(event), std::move(text), rank});
+  actions_.push_back(NoteEvent{std::move(event), std::move(text), rank});
 }
 
 // The view of a rank of the present generation; null for a zombie of an older one.
@@ -140,7 +142,7 @@ Seconds Coordinator::deadline_of(const std::string& phase) const {
 
 // ---- launching ----------------------------------------------------------------------------------
 
-void Coordinator::on_start(const Start& event) {
+void Coordinator::on_start(const CoordinatorStart& event) {
   generation_ = event.last_generation;
   last_commit_ = event.last_commit;
   if (!event.leftover_alive) {
@@ -173,7 +175,7 @@ void Coordinator::launch() {
   killed_ = false;
   commit_at_launch_ = last_commit_;
   enter(CoordinatorState::kLaunching);
-  actions_.push_back(Launch{generation_});
+  actions_.push_back(LaunchJob{generation_});
 }
 
 void Coordinator::on_launcher_started(const LauncherStarted& event) {
@@ -448,7 +450,7 @@ void Coordinator::on_tick_backoff() {
 
 void Coordinator::finish(CoordinatorState state, int exit_code, const std::string& why) {
   enter(state);
-  actions_.push_back(Finish{exit_code, why});
+  actions_.push_back(FinishRun{exit_code, why});
 }
 
 }  // namespace espalier

@@ -50,7 +50,7 @@ class Coordinator {
   // `jitter` in [0, 1) stretches back-offs; injected like the clock.
   Coordinator(CoordinatorLimits limits, double (*jitter)());
 
-  std::vector<Action> handle(const Event& event, Seconds now);
+  std::vector<CoordinatorAction> handle(const CoordinatorEvent& event, Seconds now);
 
   CoordinatorState state() const { return state_; }
   bool finished() const { return state_ >= CoordinatorState::kSucceeded; }
@@ -69,7 +69,7 @@ class Coordinator {
     int rank = -1;
   };
 
-  void on_start(const Start& event);
+  void on_start(const CoordinatorStart& event);
   void on_leftover_gone();
   void on_launcher_started(const LauncherStarted& event);
   void on_launcher_failed(const LauncherFailed& event);
@@ -120,7 +120,7 @@ class Coordinator {
   Seconds next_launch_ = 0;
   std::optional<Seconds> ending_since_;  // the launcher was asked to end the job
   bool killed_ = false;
-  std::vector<Action> actions_;
+  std::vector<CoordinatorAction> actions_;
 };
 
 }  // namespace espalier

@@ -27,7 +27,7 @@ using Seconds = double;
 
 // ---- events -------------------------------------------------------------------------------------
 // What the journal and the process table say at start.
-struct Start {
+struct CoordinatorStart {
   uint32_t last_generation = 0;
   int64_t last_commit = -1;
   bool leftover_alive = false;  // a launcher of `last_generation` is still running
@@ -85,15 +85,16 @@ struct RankBye {
 struct StopRequested {
   std::string why;
 };
-struct Tick {};
+struct ClockTick {};
 
-using Event = std::variant<Start, LeftoverGone, LauncherStarted, LauncherFailed, LauncherExited,
-                           RankJoined, RankBeat, RankHungUp, RankError, RankPrepared, RankCommitted,
-                           RankBye, StopRequested, Tick>;
+using CoordinatorEvent =
+    std::variant<CoordinatorStart, LeftoverGone, LauncherStarted, LauncherFailed, LauncherExited,
+                 RankJoined, RankBeat, RankHungUp, RankError, RankPrepared, RankCommitted, RankBye,
+                 StopRequested, ClockTick>;
 
 // ---- actions ------------------------------------------------------------------------------------
 struct EndLeftover {};
-struct Launch {
+struct LaunchJob {
   uint32_t generation;
 };
 struct EndJob {
@@ -111,16 +112,16 @@ struct RecordCommit {
   uint32_t generation;
   int64_t step;
 };
-struct Note {  // for the event log and the terminal
+struct NoteEvent {  // for the event log and the terminal
   std::string event;
   std::string text;
   int rank = -1;
 };
-struct Finish {
+struct FinishRun {
   int exit_code;
   std::string why;
 };
-using Action =
-    std::variant<EndLeftover, Launch, EndJob, SendStop, AllowCommit, RecordCommit, Note, Finish>;
+using CoordinatorAction = std::variant<EndLeftover, LaunchJob, EndJob, SendStop, AllowCommit,
+                                       RecordCommit, NoteEvent, FinishRun>;
 
 }  // namespace espalier

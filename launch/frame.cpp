@@ -57,8 +57,8 @@ std::string_view name_of(MessageType type) {
 
 std::string encode_frame(const Frame& frame, const SecretKey* seal_key) {
   if (frame.payload.size() > kMaxPayloadAfterProof) {
-    throw ProtocolError("a " + std::string(name_of(frame.type)) + " payload of " +
-                        std::to_string(frame.payload.size()) + " bytes is over the limit");
+    throw FrameError("a " + std::string(name_of(frame.type)) + " payload of " +
+                     std::to_string(frame.payload.size()) + " bytes is over the limit");
   }
   std::string out;
   out.reserve(kFrameHeaderBytes + frame.payload.size() + kSealBytes);
@@ -80,21 +80,21 @@ std::string encode_frame(const Frame& frame, const SecretKey* seal_key) {
 std::optional<Frame> decode_frame(std::string_view bytes, uint32_t max_payload_bytes,
                                   const SecretKey* seal_key, size_t* consumed) {
   if (bytes.size() >= 2 && get(bytes, 0, 2) != kFrameMagic) {
-    throw ProtocolError("the peer does not speak this protocol");
+    throw FrameError("the peer does not speak this protocol");
   }
   if (bytes.size() >= 3 && get(bytes, 2, 1) != kFrameVersion) {
-    throw ProtocolError("protocol version " + std::to_string(get(bytes, 2, 1)) + ", expected " +
-                        std::to_string(kFrameVersion));
+    throw FrameError("protocol version " + std::to_string(get(bytes, 2, 1)) + ", expected " +
+                     std::to_string(kFrameVersion));
   }
   if (bytes.size() >= 4 &&
       (get(bytes, 3, 1) == 0 || get(bytes, 3, 1) > static_cast<uint8_t>(MessageType::kLast))) {
-    throw ProtocolError("unknown message type " + std::to_string(get(bytes, 3, 1)));
+    throw FrameError("unknown message type " + std::to_string(get(bytes, 3, 1)));
   }
   if (bytes.size() < kFrameHeaderBytes) return std::nullopt;
   const uint64_t length = get(bytes, kLengthOffset, 4);
   if (length > max_payload_bytes) {
-    throw ProtocolError("a frame announces " + std::to_string(length) + " bytes, the limit is " +
-                        std::to_string(max_payload_bytes));
+    throw FrameError("a frame announces " + std::to_string(length) + " bytes, the limit is " +
+                     std::to_string(max_payload_bytes));
   }
   const size_t sealed_bytes = kFrameHeaderBytes + length;
   const size_t total_bytes = sealed_bytes + (seal_key == nullptr ? 0 : kSealBytes);
@@ -102,7 +102,7 @@ std::optional<Frame> decode_frame(std::string_view bytes, uint32_t max_payload_b
   if (seal_key != nullptr) {
     const SecretKey expected = hmac_sha256(*seal_key, bytes.substr(0, sealed_bytes));
     if (CRYPTO_memcmp(expected.data(), bytes.data() + sealed_bytes, kSealBytes) != 0) {
-      throw ProtocolError("a frame's seal is wrong");
+      throw FrameError("a frame's seal is wrong");
     }
   }
   Frame frame;
@@ -127,7 +127,7 @@ std::optional<Frame> FrameReader::next() {
   if (!frame) return std::nullopt;
   buffer_.erase(0, consumed);
   if (seal_key_ && frame->sequence != next_sequence_++) {
-    throw ProtocolError("a frame came out of order or twice");
+    throw FrameError("a frame came out of order or twice");
   }
   return frame;
 }

@@ -13,7 +13,7 @@
 namespace espalier {
 
 // What a peer sent is not a frame of this protocol. The connection is of no more use.
-class ProtocolError : public std::runtime_error {
+class FrameError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -59,7 +59,7 @@ using SecretKey = std::array<uint8_t, 32>;
 std::string encode_frame(const Frame& frame, const SecretKey* seal_key = nullptr);
 
 // Reads the frame at the start of `bytes`. nullopt: more bytes are needed. `consumed` is set with a
-// frame. With a key the seal is checked. Throws ProtocolError as early as the bytes allow, so a
+// frame. With a key the seal is checked. Throws FrameError as early as the bytes allow, so a
 // hostile length is refused before anything of its size is stored.
 std::optional<Frame> decode_frame(std::string_view bytes, uint32_t max_payload_bytes,
                                   const SecretKey* seal_key, size_t* consumed);
@@ -69,7 +69,7 @@ class FrameReader {
  public:
   void append(std::string_view bytes) { buffer_.append(bytes); }
   // From now on frames carry a seal, and their sequence numbers run 0, 1, 2, ...: a replayed,
-  // dropped or reordered frame is a ProtocolError.
+  // dropped or reordered frame is a FrameError.
   void expect_seals(const SecretKey& key);
   std::optional<Frame> next();
 

@@ -39,7 +39,7 @@ SecretKey key_field(const nlohmann::json& payload, const char* name) {
   const auto key = field != payload.end() && field->is_string()
                        ? from_hex(field->get_ref<const std::string&>())
                        : std::nullopt;
-  if (!key) throw ProtocolError(std::string("the handshake lacks its ") + name);
+  if (!key) throw FrameError(std::string("the handshake lacks its ") + name);
   return *key;
 }
 
@@ -109,11 +109,11 @@ std::optional<SecretKey> from_hex(std::string_view hex) {
 
 nlohmann::json parse_payload(std::string_view payload) {
   const auto limit_depth = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    if (depth > kMaxJsonDepth) throw ProtocolError("a payload nests too deeply");
+    if (depth > kMaxJsonDepth) throw FrameError("a payload nests too deeply");
     return true;
   };
   auto parsed = nlohmann::json::parse(payload, limit_depth, /*allow_exceptions=*/false);
-  if (!parsed.is_object()) throw ProtocolError("a payload is not a JSON object");
+  if (!parsed.is_object()) throw FrameError("a payload is not a JSON object");
   return parsed;
 }
 
@@ -129,14 +129,14 @@ Frame WorkerHandshake::hello() const { return hello_; }
 Frame WorkerHandshake::answer(const Frame& challenge) {
   const auto payload = parse_payload(challenge.payload);
   if (challenge.type == MessageType::kBye) {
-    throw ProtocolError("refused: " + payload.value("why", std::string("no reason given")));
+    throw FrameError("refused: " + payload.value("why", std::string("no reason given")));
   }
-  if (challenge.type != MessageType::kChallenge) throw ProtocolError("expected a CHALLENGE");
+  if (challenge.type != MessageType::kChallenge) throw FrameError("expected a CHALLENGE");
   const SecretKey theirs = key_field(payload, "nonce");
   const SecretKey expected =
       hmac_sha256(token_, transcript("coordinator proves", hello_, nonce_, theirs));
   if (!equal(expected, key_field(payload, "proof"))) {
-    throw ProtocolError("the peer does not hold this run's token");
+    throw FrameError("the peer does not hold this run's token");
   }
   keys_ = session_keys(token_, hello_, nonce_, theirs);
   const SecretKey proof = hmac_sha256(token_, transcript("worker proves", hello_, nonce_, theirs));
@@ -148,7 +148,7 @@ CoordinatorHandshake::CoordinatorHandshake(const SecretKey& token)
     : token_(token), nonce_(random_key()) {}
 
 Frame CoordinatorHandshake::challenge(const Frame& hello) {
-  if (hello.type != MessageType::kHello || challenged_) throw ProtocolError("expected a HELLO");
+  if (hello.type != MessageType::kHello || challenged_) throw FrameError("expected a HELLO");
   const SecretKey theirs = key_field(parse_payload(hello.payload), "nonce");
   hello_ = hello;
   challenged_ = true;
@@ -161,9 +161,9 @@ Frame CoordinatorHandshake::challenge(const Frame& hello) {
 }
 
 void CoordinatorHandshake::check(const Frame& proof) {
-  if (proof.type != MessageType::kProof || !challenged_) throw ProtocolError("expected a PROOF");
+  if (proof.type != MessageType::kProof || !challenged_) throw FrameError("expected a PROOF");
   if (!equal(expected_proof_, key_field(parse_payload(proof.payload), "proof"))) {
-    throw ProtocolError("the peer does not hold this run's token");
+    throw FrameError("the peer does not hold this run's token");
   }
 }
 

@@ -30,7 +30,7 @@ struct SessionKeys {
   SecretKey to_worker{};
 };
 
-// Parses a payload; throws ProtocolError when it is not a JSON object or nests deeper than 16.
+// Parses a payload; throws FrameError when it is not a JSON object or nests deeper than 16.
 nlohmann::json parse_payload(std::string_view payload);
 
 class WorkerHandshake {
@@ -39,7 +39,7 @@ class WorkerHandshake {
   WorkerHandshake(const SecretKey& token, uint32_t generation, uint32_t rank,
                   nlohmann::json identity);
   Frame hello() const;
-  // Checks the coordinator's proof; returns PROOF. Throws ProtocolError when the peer is an
+  // Checks the coordinator's proof; returns PROOF. Throws FrameError when the peer is an
   // impostor.
   Frame answer(const Frame& challenge);
   const SessionKeys& keys() const { return keys_; }
@@ -55,7 +55,7 @@ class CoordinatorHandshake {
  public:
   explicit CoordinatorHandshake(const SecretKey& token);
   Frame challenge(const Frame& hello);
-  // Throws ProtocolError when the worker does not hold the token.
+  // Throws FrameError when the worker does not hold the token.
   void check(const Frame& proof);
   const Frame& hello() const { return hello_; }
   const SessionKeys& keys() const { return keys_; }

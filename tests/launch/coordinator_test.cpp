@@ -19,7 +19,7 @@ class CoordinatorOfTwo : public testing::Test {
     return out;
   }
 
-  void tell(const Event& event) {
+  void tell(const CoordinatorEvent& event) {
     for (auto& action : machine_.handle(event, now_)) actions_.push_back(std::move(action));
   }
   template <class A>
@@ -28,17 +28,18 @@ class CoordinatorOfTwo : public testing::Test {
     for (const auto& action : actions_) {
       if (const A* a = std::get_if<A>(&action)) found.push_back(*a);
     }
-    std::erase_if(actions_, [](const Action& a) { return std::holds_alternative<A>(a); });
+    std::erase_if(actions_,
+                  [](const CoordinatorAction& a) { return std::holds_alternative<A>(a); });
     return found;
   }
   bool noted(const std::string& event, const std::string& text) const {
-    return std::any_of(actions_.begin(), actions_.end(), [&](const Action& action) {
-      const Note* note = std::get_if<Note>(&action);
+    return std::any_of(actions_.begin(), actions_.end(), [&](const CoordinatorAction& action) {
+      const NoteEvent* note = std::get_if<NoteEvent>(&action);
       return note != nullptr && note->event == event && note->text.find(text) != std::string::npos;
     });
   }
   void start_and_join() {
-    tell(Start{});
+    tell(CoordinatorStart{});
     join();
   }
   void join() {
@@ -56,7 +57,7 @@ class CoordinatorOfTwo : public testing::Test {
       now_ += 1;
       tell(RankBeat{machine_.generation(), 0, step_of_0, "train"});
       tell(RankBeat{machine_.generation(), 1, step_of_1, "train"});
-      tell(Tick{});
+      tell(ClockTick{});
     }
   }
   void commit(int64_t step) {
@@ -71,7 +72,7 @@ class CoordinatorOfTwo : public testing::Test {
     tell(LauncherExited{status});
   }
   void expect_finish(int exit_code, CoordinatorState state) {
-    const auto finishes = take<Finish>();
+    const auto finishes = take<FinishRun>();
     ASSERT_EQ(finishes.size(), 1u);
     EXPECT_EQ(finishes[0].exit_code, exit_code) << finishes[0].why;
     EXPECT_EQ(machine_.state(), state);
@@ -79,12 +80,12 @@ class CoordinatorOfTwo : public testing::Test {
 
   Coordinator machine_;
   Seconds now_ = 100;
-  std::vector<Action> actions_;
+  std::vector<CoordinatorAction> actions_;
 };
 
 TEST_F(CoordinatorOfTwo, LaunchesGenerationOneAndRunsWhenAllRanksHaveJoined) {
-  tell(Start{});
-  const auto launches = take<Launch>();
+  tell(CoordinatorStart{});
+  const auto launches = take<LaunchJob>();
   ASSERT_EQ(launches.size(), 1u);
   EXPECT_EQ(launches[0].generation, 1u);
   join();
@@ -92,22 +93,22 @@ TEST_F(CoordinatorOfTwo, LaunchesGenerationOneAndRunsWhenAllRanksHaveJoined) {
 }
 
 TEST_F(CoordinatorOfTwo, TakesTheGenerationAfterTheJournals) {
-  tell(Start{7, 40, false, false});
-  EXPECT_EQ(take<Launch>().at(0).generation, 8u);
+  tell(CoordinatorStart{7, 40, false, false});
+  EXPECT_EQ(take<LaunchJob>().at(0).generation, 8u);
   EXPECT_EQ(machine_.last_commit(), 40);
 }
 
 TEST_F(CoordinatorOfTwo, EndsALeftoverJobBeforeLaunching) {
-  tell(Start{7, 40, true, false});
+  tell(CoordinatorStart{7, 40, true, false});
   EXPECT_EQ(take<EndLeftover>().size(), 1u);
-  EXPECT_TRUE(take<Launch>().empty());
+  EXPECT_TRUE(take<LaunchJob>().empty());
   tell(LeftoverGone{});
-  EXPECT_EQ(take<Launch>().at(0).generation, 8u);
+  EXPECT_EQ(take<LaunchJob>().at(0).generation, 8u);
 }
 
 TEST_F(CoordinatorOfTwo, AdoptsALeftoverOfTheSameJobWithoutLaunching) {
-  tell(Start{7, 40, true, true});
-  EXPECT_TRUE(take<Launch>().empty());
+  tell(CoordinatorStart{7, 40, true, true});
+  EXPECT_TRUE(take<LaunchJob>().empty());
   tell(RankJoined{7, 0, 2000});
   tell(RankJoined{7, 1, 2001});
   EXPECT_EQ(machine_.state(), CoordinatorState::kRunning);
@@ -134,7 +135,7 @@ TEST_F(CoordinatorOfTwo, AllowsACommitOnlyWhenEveryRankIsPrepared) {
 }
 
 TEST_F(CoordinatorOfTwo, RefusesWhatAnOldGenerationSays) {
-  tell(Start{7, 40, false, false});
+  tell(CoordinatorStart{7, 40, false, false});
   join();
   tell(RankPrepared{7, 0, 80});
   tell(RankPrepared{7, 1, 80});
@@ -151,10 +152,10 @@ TEST_F(CoordinatorOfTwo, NamesADeadRankAndLaunchesAgainWithTheNextGeneration) {
   tell(LauncherExited{137});
   EXPECT_EQ(machine_.state(), CoordinatorState::kBackoff);
   EXPECT_TRUE(noted("relaunch", "rank 1"));
-  take<Launch>();
+  take<LaunchJob>();
   now_ += 60;
-  tell(Tick{});
-  EXPECT_EQ(take<Launch>().at(0).generation, 2u);
+  tell(ClockTick{});
+  EXPECT_EQ(take<LaunchJob>().at(0).generation, 2u);
 }
 
 TEST_F(CoordinatorOfTwo, HelpsALauncherThatDoesNotNoticeADeadRank) {
@@ -184,7 +185,7 @@ TEST_F(CoordinatorOfTwo, ASilentRankIsSuspectThenDead) {
   for (int second = 0; second < 20; ++second) {
     now_ += 1;
     tell(RankBeat{1, 0, 5 + second, "train"});
-    tell(Tick{});
+    tell(ClockTick{});
   }
   EXPECT_TRUE(noted("suspect", "rank 1"));
   EXPECT_TRUE(noted("failure", "rank 1"));
@@ -206,13 +207,13 @@ TEST_F(CoordinatorOfTwo, PhasesHaveTheirOwnDeadlines) {
   for (int i = 0; i < 590; ++i) {
     now_ += 1;
     beat(5, "checkpoint");
-    tell(Tick{});
+    tell(ClockTick{});
   }
   EXPECT_TRUE(take<EndJob>().empty());
   for (int i = 0; i < 20; ++i) {
     now_ += 1;
     beat(5, "checkpoint");
-    tell(Tick{});
+    tell(ClockTick{});
   }
   EXPECT_FALSE(take<EndJob>().empty());
 }
@@ -224,13 +225,13 @@ TEST_F(CoordinatorOfTwo, SlowStepsStretchTheStepDeadline) {
 }
 
 TEST_F(CoordinatorOfTwo, RanksThatNeverJoinEndTheLaunch) {
-  tell(Start{});
+  tell(CoordinatorStart{});
   tell(LauncherStarted{1, 1000});
   tell(RankJoined{1, 0, 2000});
   for (int i = 0; i < 905; ++i) {
     now_ += 1;
     tell(RankBeat{1, 0, i, "setup"});
-    tell(Tick{});
+    tell(ClockTick{});
   }
   EXPECT_TRUE(noted("failure", "rank 1 never joined"));
   EXPECT_FALSE(take<EndJob>().empty());
@@ -269,7 +270,7 @@ TEST_F(CoordinatorOfTwo, ThreeLaunchesWithoutACommitAreEnough) {
   for (int i = 0; i < 2; ++i) {
     tell(LauncherExited{139});
     now_ += 400;
-    tell(Tick{});
+    tell(ClockTick{});
     join();
   }
   EXPECT_EQ(machine_.generation(), 3u);
@@ -284,7 +285,7 @@ TEST_F(CoordinatorOfTwo, ACommitFillsTheBudgetAgain) {
     tell(LauncherExited{139});
     ASSERT_EQ(machine_.state(), CoordinatorState::kBackoff);
     now_ += 400;
-    tell(Tick{});
+    tell(ClockTick{});
     join();
   }
   EXPECT_EQ(machine_.generation(), 11u);
@@ -294,18 +295,18 @@ TEST_F(CoordinatorOfTwo, BackOffDoublesUntilACommit) {
   start_and_join();
   tell(LauncherExited{139});
   now_ += 1.9;
-  tell(Tick{});
+  tell(ClockTick{});
   EXPECT_EQ(machine_.state(), CoordinatorState::kBackoff);
   now_ += 0.2;
-  tell(Tick{});
+  tell(ClockTick{});
   EXPECT_EQ(machine_.state(), CoordinatorState::kLaunching);
   join();
   tell(LauncherExited{139});
   now_ += 3.9;
-  tell(Tick{});
+  tell(ClockTick{});
   EXPECT_EQ(machine_.state(), CoordinatorState::kBackoff);
   now_ += 0.2;
-  tell(Tick{});
+  tell(ClockTick{});
   EXPECT_EQ(machine_.state(), CoordinatorState::kLaunching);
 }
 
@@ -342,14 +343,14 @@ TEST_F(CoordinatorOfTwo, ASecondStopEndsAtOnce) {
 TEST_F(CoordinatorOfTwo, StopDuringBackOffFinishesWithoutALaunch) {
   start_and_join();
   tell(LauncherExited{139});
-  take<Launch>();
+  take<LaunchJob>();
   tell(StopRequested{"SIGINT"});
   expect_finish(75, CoordinatorState::kPreempted);
-  EXPECT_TRUE(take<Launch>().empty());
+  EXPECT_TRUE(take<LaunchJob>().empty());
 }
 
 TEST_F(CoordinatorOfTwo, StopBeforeAnythingWasTrainedEndsTheRanks) {
-  tell(Start{});
+  tell(CoordinatorStart{});
   tell(LauncherStarted{1, 1000});
   tell(StopRequested{"SIGINT"});
   EXPECT_EQ(take<EndJob>().size(), 1u);
@@ -374,7 +375,7 @@ TEST_F(CoordinatorOfTwo, RanksThatIgnoreAStopAreEnded) {
 }
 
 TEST_F(CoordinatorOfTwo, ALauncherThatCannotStartIsNotTriedAgain) {
-  tell(Start{});
+  tell(CoordinatorStart{});
   tell(LauncherFailed{"mpirun is not on PATH"});
   expect_finish(64, CoordinatorState::kFailed);
 }
@@ -391,22 +392,22 @@ TEST(Coordinator, KeepsItsInvariantsUnderRandomEvents) {
     bool job_alive = false;
     int finishes = 0;
     uint32_t generation = 0;
-    const auto take = [&](const std::vector<Action>& actions) {
+    const auto take = [&](const std::vector<CoordinatorAction>& actions) {
       for (const auto& action : actions) {
         ASSERT_EQ(finishes, 0);
-        if (const auto* launch = std::get_if<Launch>(&action)) {
+        if (const auto* launch = std::get_if<LaunchJob>(&action)) {
           ASSERT_FALSE(job_alive);
           ASSERT_EQ(launch->generation, generation + 1);
           generation = launch->generation;
           job_alive = true;
         } else if (const auto* commit = std::get_if<RecordCommit>(&action)) {
           ASSERT_EQ(commit->generation, generation);
-        } else if (std::holds_alternative<Finish>(action)) {
+        } else if (std::holds_alternative<FinishRun>(action)) {
           ++finishes;
         }
       }
     };
-    take(machine.handle(Start{}, now));
+    take(machine.handle(CoordinatorStart{}, now));
     int64_t step = 0;
     for (int i = 0; i < 400; ++i) {
       now += static_cast<double>(rng() % 1000) / 200;
@@ -444,7 +445,7 @@ TEST(Coordinator, KeepsItsInvariantsUnderRandomEvents) {
           take(machine.handle(RankError{g, rank, "internal", "x"}, now));
           break;
         case 9:
-          take(machine.handle(Tick{}, now));
+          take(machine.handle(ClockTick{}, now));
           break;
         default:
           take(machine.handle(RankBeat{g, rank, step, "train"}, now));

@@ -60,7 +60,7 @@ TEST(FrameReader, NeverAcceptsGarbage) {
     reader.append(garbage);
     try {
       EXPECT_FALSE(reader.next().has_value());
-    } catch (const ProtocolError&) {
+    } catch (const FrameError&) {
     }
   }
 }
@@ -76,7 +76,7 @@ TEST(FrameReader, RefusesEveryFlippedBitOfASealedFrame) {
     reader.append(damaged);
     try {
       EXPECT_FALSE(reader.next().has_value()) << "bit " << bit;
-    } catch (const ProtocolError&) {
+    } catch (const FrameError&) {
     }
   }
 }
@@ -85,13 +85,13 @@ TEST(FrameReader, RefusesAnOversizedFrameFromItsHeaderAlone) {
   Frame frame{MessageType::kHello, 1, 0, 0, std::string(kMaxPayloadBeforeProof + 1, 'x')};
   FrameReader reader;
   reader.append(std::string_view(encode_frame(frame)).substr(0, kFrameHeaderBytes));
-  EXPECT_THROW(reader.next(), ProtocolError);
+  EXPECT_THROW(reader.next(), FrameError);
 }
 
 TEST(FrameReader, RefusesAnotherProtocolAtTheSecondByte) {
   FrameReader reader;
   reader.append("GE");
-  EXPECT_THROW(reader.next(), ProtocolError);
+  EXPECT_THROW(reader.next(), FrameError);
 }
 
 TEST(FrameReader, RefusesUnknownTypesAndVersions) {
@@ -102,7 +102,7 @@ TEST(FrameReader, RefusesUnknownTypesAndVersions) {
   for (const std::string& wire : {type, version}) {
     FrameReader reader;
     reader.append(wire);
-    EXPECT_THROW(reader.next(), ProtocolError);
+    EXPECT_THROW(reader.next(), FrameError);
   }
 }
 
@@ -113,7 +113,7 @@ TEST(FrameReader, RefusesAReplayedFrame) {
   reader.expect_seals(key);
   reader.append(wire + wire);
   EXPECT_TRUE(reader.next().has_value());
-  EXPECT_THROW(reader.next(), ProtocolError);
+  EXPECT_THROW(reader.next(), FrameError);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ TEST(Handshake, GivesBothSidesTheSameKeysAndDifferentOnesByDirection) {
 TEST(Handshake, CoordinatorWithTheWrongTokenIsRefusedByTheWorker) {
   WorkerHandshake worker(random_key(), 1, 0, {});
   CoordinatorHandshake impostor(random_key());
-  EXPECT_THROW(worker.answer(impostor.challenge(worker.hello())), ProtocolError);
+  EXPECT_THROW(worker.answer(impostor.challenge(worker.hello())), FrameError);
 }
 
 TEST(Handshake, WorkerWithTheWrongTokenIsRefusedByTheCoordinator) {
@@ -34,7 +34,7 @@ TEST(Handshake, WorkerWithTheWrongTokenIsRefusedByTheCoordinator) {
   const Frame challenge = coordinator.challenge(worker.hello());
   Frame guessed = worker.answer(challenge);
   guessed.payload = nlohmann::json{{"proof", to_hex(random_key())}}.dump();
-  EXPECT_THROW(coordinator.check(guessed), ProtocolError);
+  EXPECT_THROW(coordinator.check(guessed), FrameError);
 }
 
 TEST(Handshake, ARecordedHandshakeCannotBePlayedBack) {
@@ -46,7 +46,7 @@ TEST(Handshake, ARecordedHandshakeCannotBePlayedBack) {
 
   CoordinatorHandshake second(token);
   second.challenge(worker.hello());
-  EXPECT_THROW(second.check(proof), ProtocolError);
+  EXPECT_THROW(second.check(proof), FrameError);
 }
 
 TEST(Handshake, GenerationAndRankAreBoundIntoTheProof) {
@@ -55,22 +55,22 @@ TEST(Handshake, GenerationAndRankAreBoundIntoTheProof) {
   Frame altered = worker.hello();
   altered.generation = 2;
   CoordinatorHandshake coordinator(token);
-  EXPECT_THROW(worker.answer(coordinator.challenge(altered)), ProtocolError);
+  EXPECT_THROW(worker.answer(coordinator.challenge(altered)), FrameError);
 }
 
 TEST(Handshake, StepsOutOfOrderAreRefused) {
   CoordinatorHandshake coordinator(random_key());
-  EXPECT_THROW(coordinator.check({MessageType::kProof, 1, 0, 1, "{}"}), ProtocolError);
-  EXPECT_THROW(coordinator.challenge({MessageType::kBeat, 1, 0, 0, "{}"}), ProtocolError);
+  EXPECT_THROW(coordinator.check({MessageType::kProof, 1, 0, 1, "{}"}), FrameError);
+  EXPECT_THROW(coordinator.challenge({MessageType::kBeat, 1, 0, 0, "{}"}), FrameError);
   EXPECT_THROW(coordinator.challenge({MessageType::kHello, 1, 0, 0, R"({"nonce":"12"})"}),
-               ProtocolError);
+               FrameError);
 }
 
 TEST(Handshake, PayloadsThatAreNoShallowObjectAreRefused) {
-  EXPECT_THROW(parse_payload("[1]"), ProtocolError);
-  EXPECT_THROW(parse_payload("{\"a\":"), ProtocolError);
+  EXPECT_THROW(parse_payload("[1]"), FrameError);
+  EXPECT_THROW(parse_payload("{\"a\":"), FrameError);
   std::string deep = R"({"a":)" + std::string(40, '[') + std::string(40, ']') + "}";
-  EXPECT_THROW(parse_payload(deep), ProtocolError);
+  EXPECT_THROW(parse_payload(deep), FrameError);
 }
 
 class TokenFile : public testing::Test {
