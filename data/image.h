@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace espalier {
+
+// 8-bit sRGB picture, rows top to bottom, channels interleaved (HWC). Never carries alpha: decoders
+// composite it on white.
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<uint8_t> rgb;  // height * width * 3
+
+  bool empty() const { return rgb.empty(); }
+};
+
+Image blank_image(int width, int height, uint8_t level = 255);
+
+// Stretches to exactly width x height: area average along an axis that shrinks, bilinear along one
+// that grows. The same pixels on every machine.
+Image resize(const Image& image, int width, int height);
+
+// size x size with the whole picture in it: resized to fit, centred on white where it is not
+// square.
+Image fit_square(const Image& image, int size);
+
+}  // namespace espalier

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cstdint>
+
+namespace espalier {
+
+// Index of the sample at `position` of an endless stream: epoch position / dataset_size is a
+// permutation of 0 .. dataset_size-1 of its own. A pure function: no state to save, and nothing in
+// it knows how many ranks share the stream. Positions are counted in samples consumed by all ranks.
+int64_t sample_at(uint64_t seed, int64_t position, int64_t dataset_size);
+
+}  // namespace espalier

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace espalier {
+
+struct TarMember {
+  std::string name;
+  int64_t offset = 0;  // of the data, in bytes from the start of the archive
+  int64_t size = 0;    // bytes
+};
+
+// Read-only handle on a file: positioned reads, no shared cursor, so any number of threads may
+// read.
+class ReadOnlyFile {
+ public:
+  explicit ReadOnlyFile(const std::string& path);  // throws DataError
+  ~ReadOnlyFile();
+  ReadOnlyFile(ReadOnlyFile&& other) noexcept;
+  ReadOnlyFile(const ReadOnlyFile&) = delete;
+  ReadOnlyFile& operator=(const ReadOnlyFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  int64_t size() const { return size_; }  // bytes, when it was opened
+  // Throws DataError when fewer than `bytes` are there.
+  void read(int64_t offset, void* into, int64_t bytes) const;
+  std::vector<uint8_t> read(int64_t offset, int64_t bytes) const;
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  int64_t size_ = 0;
+};
+
+// Regular members of an uncompressed tar (ustar, GNU and pax headers), in the order they are
+// stored. Throws DataError naming the file, the member and the offset when a header is damaged or
+// the archive ends early; an archive without its closing zero block counts as ended early.
+std::vector<TarMember> index_tar(const ReadOnlyFile& file);
+
+}  // namespace espalier
