@@ -2,8 +2,6 @@
 
 #include <sstream>
 
-#include "comm/errors.h"
-
 namespace espalier {
 namespace {
 
@@ -23,8 +21,9 @@ bool is_reducible(at::ScalarType type) {
 
 void check_contiguous(const char* operation, const at::Tensor& tensor) {
   TORCH_CHECK(tensor.defined(), operation, ": the tensor is undefined");
-  TORCH_CHECK(tensor.is_contiguous(), operation, " works in place on contiguous tensors, got sizes ",
-              tensor.sizes(), " with strides ", tensor.strides());
+  TORCH_CHECK(tensor.is_contiguous(), operation,
+              " works in place on contiguous tensors, got sizes ", tensor.sizes(), " with strides ",
+              tensor.strides());
 }
 
 }  // namespace
@@ -47,7 +46,7 @@ void check_all_gather(const at::Tensor& input, const at::Tensor& output, int siz
   auto expected = input.sizes().vec();
   expected.insert(expected.begin(), size);
   TORCH_CHECK(output.sizes() == at::IntArrayRef(expected), "all_gather needs an output of sizes ",
-              expected, ", got ", output.sizes());
+              at::IntArrayRef(expected), ", got ", output.sizes());
   TORCH_CHECK(input.scalar_type() == output.scalar_type() && input.device() == output.device(),
               "all_gather needs input and output of one type on one device");
 }
@@ -72,17 +71,5 @@ std::string_view name_of(ReduceOp op) {
   }
   return "";
 }
-
-Timeout::Timeout(const std::string& operation, double seconds, const std::string& detail)
-    : CommError([&] {
-        std::ostringstream text;
-        text << operation << " made no progress for " << seconds << " s: " << detail;
-        return text.str();
-      }()),
-      operation_(operation),
-      seconds_(seconds) {}
-
-PeerLost::PeerLost(int rank, const std::string& operation)
-    : CommError(operation + ": rank " + std::to_string(rank) + " has left"), rank_(rank) {}
 
 }  // namespace espalier

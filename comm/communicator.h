@@ -44,7 +44,7 @@ void check_all_reduce(const at::Tensor& tensor);
 void check_broadcast(const at::Tensor& tensor, int root, int size);
 void check_all_gather(const at::Tensor& input, const at::Tensor& output, int size);
 
-// "all_reduce(float[3, 4], sum)": how errors call an operation.
+// "all_reduce(Float[3, 4], sum)": how errors call an operation.
 std::string describe(std::string_view operation, const at::Tensor& tensor,
                      std::string_view argument = "");
 std::string_view name_of(ReduceOp op);

@@ -26,8 +26,8 @@ struct ReducerOptions {
 // Sums gradients over ranks while backward still runs.
 //
 // The gradients of a group are views of flat buckets, so a bucket travels by one all-reduce and is
-// never copied. Ranks may run different groups in a step, or none: a rank adds zeros for what it did
-// not run.
+// never copied. Ranks may run different groups in a step, or none: a rank adds zeros for what it
+// did not run.
 //
 // Note [Buckets leave in one order]: operations of different ranks pair by order alone, while
 // gradients become ready in an order that depends on what a rank ran. So buckets have one fixed
@@ -43,15 +43,16 @@ class GradientReducer {
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  // Zeroes the gradients of active groups. `active[g]`: some rank runs group g in this step; the same
-  // on every rank. Other groups are neither reduced nor touched.
+  // Zeroes the gradients of active groups. `active[g]`: some rank runs group g in this step; the
+  // same on every rank. Other groups are neither reduced nor touched.
   void start_step(const std::vector<bool>& active);
 
-  // The next backward is the last of this step on this rank, and touches the groups in `used`. Without
-  // this call everything leaves in finish().
+  // The next backward is the last of this step on this rank, and touches the groups in `used`.
+  // Without this call everything leaves in finish().
   void expect_last_backward(const std::vector<bool>& used);
 
-  // Sends what has not left, and waits. Then the gradients of active groups are sums over all ranks.
+  // Sends what has not left, and waits. Then the gradients of active groups are sums over all
+  // ranks.
   void finish();
 
  private:

@@ -15,10 +15,11 @@ struct MpiOptions {
   int64_t piece_bytes = 2 << 20;
 };
 
-// All ranks of MPI_COMM_WORLD, for tensors in host memory. One progress thread makes every MPI call,
-// so that operations advance while the caller computes. It starts MPI when nobody has, and then ends
-// it too: once per process, when the communicator is destroyed. A rank that leaves by an exception,
-// or after a CommError, does not end MPI: mpirun notices, and ends the peers that wait for it.
+// All ranks of MPI_COMM_WORLD, for tensors in host memory. One progress thread makes every MPI
+// call, so that operations advance while the caller computes. It starts MPI when nobody has, and
+// then ends it too: once per process, when the communicator is destroyed. A rank that leaves by an
+// exception, or after a CommError, does not end MPI: mpirun notices, and ends the peers that wait
+// for it.
 std::unique_ptr<Communicator> make_mpi_communicator(MpiOptions options = {});
 
 }  // namespace espalier

@@ -8,8 +8,8 @@
 
 namespace espalier {
 
-// `size` ranks for `size` threads of one process; for tests. An operation is carried out by the last
-// rank to issue it. Finds what real transports can only hang on: ranks that issue different
+// `size` ranks for `size` threads of one process; for tests. An operation is carried out by the
+// last rank to issue it. Finds what real transports can only hang on: ranks that issue different
 // operations (ProtocolError), ranks that left (PeerLost), ranks that do not come (Timeout, which
 // names them).
 std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int size,

@@ -1,0 +1,15 @@
+#include "comm/errors.h"
+#include "comm/nccl_communicator.h"
+
+namespace espalier {
+
+bool nccl_is_available() { return false; }
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, int, double) {
+  throw CommError(
+      "this build has no NCCL: configure it with ESPALIER_NCCL=ON, a LibTorch with CUDA, nccl.h "
+      "and "
+      "cuda_runtime_api.h");
+}
+
+}  // namespace espalier
