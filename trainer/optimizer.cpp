@@ -4,15 +4,15 @@
 
 namespace espalier {
 
-Optimizer::Optimizer(const std::vector<ParameterGroup>& groups, const std::vector<std::string>& names,
-                     const OptimizerConfig& config)
+Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
+                     const std::vector<std::string>& names, const OptimizerConfig& config)
     : config_(config) {
   size_t index = 0;
   for (const ParameterGroup& source : groups) {
     Group& group = groups_.emplace_back();
     group.name = source.name;
-    const auto device = source.parameters.empty() ? at::Device(at::kCPU)
-                                                  : source.parameters.front().device();
+    const auto device =
+        source.parameters.empty() ? at::Device(at::kCPU) : source.parameters.front().device();
     group.steps = torch::zeros({}, at::TensorOptions(at::kFloat).device(device));
     group.parts[0].decays = true;
     state_["steps/" + group.name] = group.steps;

@@ -101,21 +101,21 @@ void declare_optimizer(Settings& s, const std::string& prefix, OptimizerConfig& 
         {.help = "Peak of AdamW's learning rate.", .min = 0, .max = 10});
   s.add(prefix + "final_fraction", o.final_fraction,
         {.help = "The cosine ends at this part of the peak.", .min = 0, .max = 1});
-  s.add(prefix + "warmup_steps", o.warmup_steps,
-        {.help = "Linear rise from zero to the peak.", .unit = "steps", .min = 0,
-         .max = kManySteps});
-  s.add(prefix + "beta1", o.beta1, {.help = "Decay of the mean of gradients.", .min = 0,
-                                    .max = 0.9999});
-  s.add(prefix + "beta2", o.beta2, {.help = "Decay of the mean of squared gradients.", .min = 0,
-                                    .max = 0.99999});
-  s.add(prefix + "epsilon", o.epsilon, {.help = "Added to the root of the second moment.",
-                                        .min = 1e-15, .max = 1});
-  s.add(prefix + "weight_decay", o.weight_decay,
-        {.help = "Decoupled decay, on matrices only (two or more dimensions).", .min = 0,
-         .max = 10});
-  s.add(prefix + "clip_norm", o.clip_norm,
-        {.help = "Gradients are scaled down to this global norm; 0 = never.", .min = 0,
-         .max = 1e9});
+  s.add(
+      prefix + "warmup_steps", o.warmup_steps,
+      {.help = "Linear rise from zero to the peak.", .unit = "steps", .min = 0, .max = kManySteps});
+  s.add(prefix + "beta1", o.beta1,
+        {.help = "Decay of the mean of gradients.", .min = 0, .max = 0.9999});
+  s.add(prefix + "beta2", o.beta2,
+        {.help = "Decay of the mean of squared gradients.", .min = 0, .max = 0.99999});
+  s.add(prefix + "epsilon", o.epsilon,
+        {.help = "Added to the root of the second moment.", .min = 1e-15, .max = 1});
+  s.add(
+      prefix + "weight_decay", o.weight_decay,
+      {.help = "Decoupled decay, on matrices only (two or more dimensions).", .min = 0, .max = 10});
+  s.add(
+      prefix + "clip_norm", o.clip_norm,
+      {.help = "Gradients are scaled down to this global norm; 0 = never.", .min = 0, .max = 1e9});
 }
 
 void declare_stage(Settings& s, StageConfig& stage) {
@@ -167,8 +167,9 @@ std::vector<StageConfig> find_stages(const toml::table& table, const std::string
     const auto name = entry["name"].value_exact<std::string>();
     const auto kind = entry["kind"].value_exact<std::string>();
     if (!name || name->empty() || name->find_first_of(".*/ ") != std::string::npos) {
-      throw ConfigError(at_line(file, item) +
-                        ": a [[stage]] needs a name, a word without dots, e.g. name = \"tokenizer\"");
+      throw ConfigError(
+          at_line(file, item) +
+          ": a [[stage]] needs a name, a word without dots, e.g. name = \"tokenizer\"");
     }
     const bool is_tokenizer = kind == "tokenizer";
     if (!is_tokenizer && kind != "unified") {
@@ -248,8 +249,8 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
   try {
     table = toml::parse(text.str());
   } catch (const toml::parse_error& error) {
-    throw ConfigError(path + ":" + std::to_string(error.source().begin.line) + ": not TOML: " +
-                      std::string(error.description()));
+    throw ConfigError(path + ":" + std::to_string(error.source().begin.line) +
+                      ": not TOML: " + std::string(error.description()));
   }
   RunConfig config;
   config.stages = find_stages(table, path);
@@ -267,12 +268,12 @@ void validate_for_world(const RunConfig& config, int world_size) {
     const int64_t unit = stage.micro_batch_size * world_size;
     if (stage.batch_size % unit == 0) continue;
     const int64_t below = stage.batch_size / unit * unit;
-    const std::string nearest = (below > 0 ? std::to_string(below) + " or " : "") +
-                                std::to_string(below + unit);
-    throw ConfigError("stage." + stage.name + ".batch_size = " + std::to_string(stage.batch_size) +
-                      " does not divide by micro_batch_size x ranks = " +
-                      std::to_string(stage.micro_batch_size) + " x " + std::to_string(world_size) +
-                      "; nearest right sizes: " + nearest);
+    const std::string nearest =
+        (below > 0 ? std::to_string(below) + " or " : "") + std::to_string(below + unit);
+    throw ConfigError(
+        "stage." + stage.name + ".batch_size = " + std::to_string(stage.batch_size) +
+        " does not divide by micro_batch_size x ranks = " + std::to_string(stage.micro_batch_size) +
+        " x " + std::to_string(world_size) + "; nearest right sizes: " + nearest);
   }
 }
 

@@ -16,14 +16,14 @@ struct StepReport {
   int64_t stage_steps = 0;  // steps of the stage in all
   int64_t global_step = 0;  // the same over all stages
   int64_t total_steps = 0;
-  int64_t samples = 0;  // consumed by the stage so far, over all ranks
+  int64_t samples = 0;                   // consumed by the stage so far, over all ranks
   std::map<std::string, double> losses;  // means over valid targets; only those that had any
   double total_loss = 0;                 // weighted sum
   double learning_rate = 0;
   double grad_norm = 0;
   bool skipped = false;  // gradients were not finite: weights unchanged
   double samples_per_s = 0;
-  double eta_s = 0;  // to the end of the stage
+  double eta_s = 0;                      // to the end of the stage
   std::map<std::string, double> time_s;  // of this rank, per step, by phase
 };
 

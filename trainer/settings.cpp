@@ -31,8 +31,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 std::string number_text(double number) { return toml_value(nlohmann::json(number)); }
 
 std::string bound_text(const Setting& setting, double bound) {
-  const bool integral = setting.type == SettingType::kInteger ||
-                        setting.type == SettingType::kIntegers;
+  const bool integral =
+      setting.type == SettingType::kInteger || setting.type == SettingType::kIntegers;
   return integral ? std::to_string(static_cast<int64_t>(bound)) : number_text(bound);
 }
 
@@ -58,7 +58,8 @@ bool has_type(const nlohmann::json& value, SettingType type) {
 
 bool in_range(const nlohmann::json& value, const SettingSpec& spec) {
   if (value.is_array()) {
-    return std::all_of(value.begin(), value.end(), [&](const auto& v) { return in_range(v, spec); });
+    return std::all_of(value.begin(), value.end(),
+                       [&](const auto& v) { return in_range(v, spec); });
   }
   if (value.is_number()) {
     const double number = value.get<double>();
@@ -154,8 +155,7 @@ std::string Settings::nearest_key(const std::string& key) const {
   return best;
 }
 
-void Settings::set(const std::string& key, const nlohmann::json& value,
-                   const std::string& origin) {
+void Settings::set(const std::string& key, const nlohmann::json& value, const std::string& origin) {
   auto* setting = const_cast<Setting*>(find(key));
   if (setting == nullptr) {
     const std::string nearest = nearest_key(key);
@@ -168,8 +168,8 @@ void Settings::set(const std::string& key, const nlohmann::json& value,
                       toml_value(value));
   }
   if (!in_range(value, setting->spec)) {
-    throw ConfigError(where(origin, key) + " = " + toml_value(value) + " is out of range: " +
-                      range_text(*setting) +
+    throw ConfigError(where(origin, key) + " = " + toml_value(value) +
+                      " is out of range: " + range_text(*setting) +
                       (setting->spec.unit.empty() ? "" : " (" + setting->spec.unit + ")"));
   }
   setting->assign(value);

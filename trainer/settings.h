@@ -80,8 +80,8 @@ class Settings {
   std::vector<Setting> settings_;
 };
 
-std::string type_name(SettingType type);            // "integer"
-std::string range_text(const Setting& setting);     // "0 to 1", "one of cpu, cuda", "" = any
+std::string type_name(SettingType type);         // "integer"
+std::string range_text(const Setting& setting);  // "0 to 1", "one of cpu, cuda", "" = any
 std::string toml_value(const nlohmann::json& value);
 std::string explain_setting(const Setting& setting);  // a few lines for the terminal
 

@@ -11,11 +11,15 @@ namespace espalier {
 // The `[tokenizer]` table: the image tokenizer and how it is trained.
 struct TokenizerConfig {
   int64_t latent_size = 8;
-  int64_t latent_channels = 64;
-  int64_t width = 64;
+  int64_t latent_channels = 32;
   int64_t codebook_size = 256;
   int64_t pixel_stages = 4;
   int64_t semantic_stages = 2;
+  int64_t width = 64;
+  int64_t encoder_blocks = 3;
+  int64_t decoder_blocks = 3;
+  int64_t mae_width = 64;
+  double codebook_decay = 0.98;
 };
 
 void declare_tokenizer_settings(Settings& settings, TokenizerConfig& config);

@@ -12,8 +12,15 @@ namespace espalier {
 struct UnifiedConfig {
   int64_t width = 256;
   int64_t heads = 4;
+  int64_t kv_heads = 4;
+  int64_t feed_forward_width = 704;
   int64_t trunk_layers = 4;
-  int64_t branch_layers = 2;
+  int64_t understanding_layers = 2;
+  int64_t generation_layers = 2;
+  int64_t depth_width = 128;
+  int64_t depth_heads = 4;
+  int64_t depth_layers = 2;
+  int64_t depth_feed_forward_width = 352;
 };
 
 void declare_unified_settings(Settings& settings, UnifiedConfig& config);

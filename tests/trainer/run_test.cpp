@@ -1,0 +1,190 @@
+#include "trainer/run.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "comm/single_communicator.h"
+#include "toy_stage.h"
+#include "trainer/checkpoint_files.h"
+#include "trainer/errors.h"
+#include "trainer/inference.h"
+#include "trainer/metrics.h"
+#include "trainer/run_directory.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has_event(const ToyResult& result, const std::string& name) {
+  return std::any_of(result.events.begin(), result.events.end(),
+                     [&](const auto& event) { return event.at("event") == name; });
+}
+
+TEST(Run, LeavesEverythingInItsDirectory) {
+  RunConfig config = toy_config(fresh_directory("run"), 6);
+  config.evaluation.every_steps = 3;
+  const ToyResult result = train_toy(config, 2);
+  EXPECT_EQ(result.outcome, RunOutcome::kFinished);
+  for (const char* name :
+       {"config.toml", "run.json", "metrics.jsonl", "events.jsonl", "evaluation/first.json",
+        "evaluation/second.json", "evaluation/history.jsonl", "images/first-0000003.png",
+        "images/second-0000006.png", "checkpoints/step-0000000012/manifest.json"}) {
+    EXPECT_TRUE(fs::exists(config.directory + "/" + name)) << name;
+  }
+  EXPECT_FALSE(fs::is_empty(config.directory + "/tensorboard"));
+  EXPECT_EQ(read_metrics(config.directory).size(), 12u);
+  for (const char* event : {"started", "stage_started", "checkpoint_committed", "evaluation",
+                            "stage_finished", "finished"}) {
+    EXPECT_TRUE(has_event(result, event)) << event;
+  }
+}
+
+TEST(Run, LossFallsAndDoesNotDependOnTheNumberOfRanks) {
+  const ToyResult one = train_toy(toy_config(fresh_directory("1"), 40), 1);
+  EXPECT_LT(one.losses.at(40), 0.7 * one.losses.at(1));
+  for (const int world : {2, 3}) {
+    const ToyResult other = train_toy(toy_config(fresh_directory("n"), 40), world);
+    for (const auto& [step, loss] : one.losses) {
+      EXPECT_NEAR(other.losses.at(step), loss, 2e-5 * loss) << world << " ranks, step " << step;
+    }
+  }
+}
+
+TEST(Run, MixedPrecisionTrainsCloseToFullPrecision) {
+  RunConfig config = toy_config(fresh_directory("fp32"), 20);
+  const ToyResult full = train_toy(config, 1);
+  config.directory = fresh_directory("bf16");
+  for (StageConfig& stage : config.stages) stage.precision = "bf16";
+  const ToyResult mixed = train_toy(config, 1);
+  EXPECT_NE(mixed.losses, full.losses);
+  for (const auto& [step, loss] : full.losses) {
+    EXPECT_NEAR(mixed.losses.at(step), loss, 0.05 * loss + 0.01) << "step " << step;
+  }
+}
+
+TEST(Run, StepWithoutFiniteLossIsSkippedOnAllRanks) {
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
+  const ToyResult result = train_toy(config, 2, -1, toy_factory({.bad_steps = {2, 3}}));
+  EXPECT_EQ(result.outcome, RunOutcome::kFinished);
+  int64_t skipped = 0;
+  for (const auto& line : read_metrics(config.directory)) skipped += line.at("skipped") == true;
+  EXPECT_EQ(skipped, 4);  // two in each stage
+  EXPECT_TRUE(std::isfinite(result.losses.at(12)));
+}
+
+TEST(Run, TooManyStepsWithoutFiniteLossEndItAndKeepTheGoodCheckpoint) {
+  RunConfig config = toy_config(fresh_directory("run"), 20);
+  config.compute.max_bad_steps = 2;
+  try {
+    train_toy(config, 2, -1, toy_factory({.bad_steps = {9, 10, 11, 12, 13}}));
+    FAIL() << "went on without finite losses";
+  } catch (const DoNotRequeueError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("stage first"), std::string::npos) << text;
+    EXPECT_NE(text.find("3 steps in a row, from step 9"), std::string::npos) << text;
+  }
+  const auto left = list_checkpoints(config.directory + "/checkpoints");
+  ASSERT_FALSE(left.empty());
+  EXPECT_EQ(find_damage(left.back().path), "");
+  EXPECT_LE(left.back().step, 8);
+}
+
+TEST(Run, StateThatIsNotFiniteEndsItAndIsNotSaved) {
+  const RunConfig config = toy_config(fresh_directory("run"), 10);
+  EXPECT_THROW(train_toy(config, 2, -1, toy_factory({.broken_state_at = 6})), DoNotRequeueError);
+  EXPECT_EQ(list_checkpoints(config.directory + "/checkpoints").back().step, 4);
+}
+
+TEST(Run, BatchThatDoesNotDivideIsRefusedBeforeAnythingIsWritten) {
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
+  EXPECT_THROW(train_toy(config, 4), ConfigError);
+  EXPECT_FALSE(fs::exists(config.directory));
+}
+
+TEST(Run, DirectoryThatCannotBeWrittenIsAConfigErrorOnAllRanks) {
+  const std::string parent = fresh_directory("parent");
+  fs::create_directories(parent);
+  std::ofstream(parent + "/file") << "not a folder";
+  for (const std::string& path : {parent + "/file/run", std::string("/proc/espalier/run")}) {
+    try {
+      train_toy(toy_config(path, 6), 2);
+      FAIL() << path << " was accepted";
+    } catch (const ConfigError& error) {
+      EXPECT_NE(std::string(error.what()).find("cannot be written"), std::string::npos);
+      EXPECT_NE(std::string(error.what()).find("run.directory"), std::string::npos);
+    }
+  }
+}
+
+TEST(Run, DirectoryInUseIsRefused) {
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
+  const RunDirectory other(config.directory);
+  try {
+    train_toy(config, 1);
+    FAIL() << "two trainings share a directory";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("in use"), std::string::npos);
+  }
+}
+
+TEST(Run, SaveThatFailsIsReportedAndTrainingGoesOn) {
+  struct RefusesFirst : RunObserver {
+    bool approve_commit(int64_t step) override { return step != 4; }
+    void on_event(const nlohmann::json& event) override { events.push_back(event); }
+    std::vector<nlohmann::json> events;
+  };
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
+  const auto comm = make_single_communicator();
+  RefusesFirst observer;
+  EXPECT_EQ(run_training(config, *comm, observer, {.make_stage = toy_factory()}),
+            RunOutcome::kFinished);
+  int failed = 0;
+  for (const auto& event : observer.events) failed += event.at("event") == "checkpoint_failed";
+  EXPECT_EQ(failed, 1);
+  EXPECT_EQ(list_checkpoints(config.directory + "/checkpoints").back().step, 12);
+}
+
+TEST(Inference, LoadsTheAveragedWeightsOfTheNewestCheckpoint) {
+  RunConfig config = toy_config(fresh_directory("run"), 6);
+  train_toy(config, 1, 8);  // in the second stage
+  // The toy config was not made from a file.
+  std::ofstream(config.directory + "/config.toml") << R"(
+seed = 5
+[compute]
+device = "cpu"
+[[stage]]
+name = "first"
+kind = "tokenizer"
+steps = 6
+[stage.optimizer]
+warmup_steps = 2
+[[stage]]
+name = "second"
+kind = "tokenizer"
+steps = 6
+[stage.optimizer]
+warmup_steps = 2
+)";
+  const InferenceRun run = load_for_inference(config.directory, {}, toy_factory());
+  ASSERT_EQ(run.stages.size(), 2u);
+  EXPECT_EQ(run.global_step, 8);
+  const TensorMap saved = newest_tensors(config.directory);
+  EXPECT_TRUE(run.stages[1]
+                  ->state()
+                  .at("trunk.weight")
+                  .equal(saved.at("training/second/average/trunk.weight")));
+  EXPECT_TRUE(
+      run.stages[0]->state().at("trunk.weight").equal(saved.at("model/first/trunk.weight")));
+  EXPECT_THROW(run.stage_of_kind("unified"), ConfigError);
+
+  const auto result = evaluate_run(run, {.directory = config.directory + "/again"});
+  EXPECT_EQ(result.at("pictures").size(), 2u);
+  EXPECT_TRUE(result.contains("toy"));
+  EXPECT_THROW(load_for_inference("/nowhere", {}, toy_factory()), ConfigError);
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "trainer/run.h"
+#include "trainer/run_config.h"
+
+namespace espalier {
+
+// `espalier train --dry-run`: everything that would stop the run later is checked now (batch sizes,
+// data, teacher, run directory, disk), and nothing is trained or written. Returns the report:
+// stages, parameters, memory per rank. Throws what the run would throw.
+std::string dry_run(const RunConfig& config, int world_size,
+                    const StageFactory& factory = make_stage);
+
+}  // namespace espalier

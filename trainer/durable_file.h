@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include <stdexcept>
+
+namespace espalier {
+
+// A write, fsync or rename that failed. The message has the file and the system's reason.
+class StorageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct FileDigest {
+  int64_t bytes = 0;
+  std::string xxh3_128;  // 32 hexadecimal digits
+  bool operator==(const FileDigest&) const = default;
+};
+
+using Piece = std::span<const std::byte>;
+using PieceVisitor = std::function<void(const std::function<void(Piece)>&)>;
+
+// Creates `path`, which must not exist, writes all pieces, and returns when they are on the disk.
+// The digest is of the memory that was written, so what the disk holds can be checked against what
+// was meant. A file that could not be written whole is removed: after a failed fsync nothing is
+// known about its pages, and trying again would report success.
+FileDigest write_durably(const std::string& path, const PieceVisitor& pieces);
+FileDigest write_durably(const std::string& path, const std::string& text);
+
+// Replaces `path` by a temporary file and a rename, so that readers see the old or the new text.
+void replace_durably(const std::string& path, const std::string& text);
+
+void rename_durably(const std::string& from, const std::string& to);  // and fsyncs the parent
+void sync_directory(const std::string& path);
+
+FileDigest digest_file(const std::string& path);  // throws StorageError when it cannot be read
+std::string digest_text(const std::string& text);
+
+std::string read_text_file(const std::string& path, int64_t max_bytes = 64 << 20);
+
+// "20261123T080910Z", for the names of what is set aside.
+std::string utc_stamp();
+
+}  // namespace espalier
