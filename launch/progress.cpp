@@ -1,0 +1,114 @@
+#include "launch/progress.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace espalier {
+namespace {
+
+constexpr auto kRedrawPeriod = std::chrono::milliseconds(100);
+constexpr auto kLinePeriod = std::chrono::seconds(10);
+constexpr int kBarCells = 24;
+
+template <class... Args>
+std::string format(const char* pattern, Args... args) {
+  char text[160];
+  std::snprintf(text, sizeof(text), pattern, args...);
+  return text;
+}
+
+std::string numbers(const StepReport& report) {
+  return format("%lld/%lld  loss %.4f  %.0f samples/s  ETA %s", static_cast<long long>(report.step),
+                static_cast<long long>(report.stage_steps), report.total_loss, report.samples_per_s,
+                format_duration(report.eta_s).c_str());
+}
+
+// Cuts to so many characters, not bytes.
+std::string cut(const std::string& text, int columns) {
+  std::string out;
+  int count = 0;
+  for (const char c : text) {
+    const bool starts = (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+    if (starts && count++ >= columns) break;
+    out.push_back(c);
+  }
+  return out;
+}
+
+int terminal_columns(std::FILE* out) {
+  winsize size{};
+  if (::ioctl(::fileno(out), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+}  // namespace
+
+std::string format_duration(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0) return "-";
+  const long total = std::lround(seconds);
+  return total < 3600 ? format("%ld:%02ld", total / 60, total % 60)
+                      : format("%ld:%02ld:%02ld", total / 3600, total / 60 % 60, total % 60);
+}
+
+std::string format_bar(const StepReport& report, std::string_view phase, int columns) {
+  const double done = report.stage_steps > 0 ? static_cast<double>(report.step) /
+                                                   static_cast<double>(report.stage_steps)
+                                             : 0;
+  const int full = std::clamp(static_cast<int>(done * kBarCells), 0, kBarCells);
+  std::string out = report.stage + " ";
+  for (int cell = 0; cell < kBarCells; ++cell) out += cell < full ? "█" : "░";
+  out += " " + numbers(report);
+  if (!phase.empty()) out += "  " + std::string(phase);
+  return cut(out, columns);
+}
+
+std::string format_line(const StepReport& report) { return report.stage + " " + numbers(report); }
+
+Progress::Progress(std::FILE* out) : out_(out), terminal_(::isatty(::fileno(out)) == 1) {}
+
+Progress::~Progress() { close(); }
+
+void Progress::step(const StepReport& report) {
+  const auto now = std::chrono::steady_clock::now();
+  const bool stage_ends = report.step == report.stage_steps && report_.step != report.step;
+  const bool first = !have_report_ || report_.stage != report.stage;
+  report_ = report;
+  have_report_ = true;
+  if (!first && !stage_ends && now - last_ < (terminal_ ? kRedrawPeriod : kLinePeriod)) return;
+  last_ = now;
+  if (terminal_) {
+    draw();
+  } else {
+    std::fprintf(out_, "%s\n", format_line(report).c_str());
+    std::fflush(out_);
+  }
+}
+
+void Progress::phase(std::string_view phase) {
+  if (phase == phase_) return;
+  phase_ = phase;
+  if (terminal_ && have_report_ && std::chrono::steady_clock::now() - last_ > kRedrawPeriod) draw();
+}
+
+void Progress::say(const std::string& line) {
+  if (drawn_) std::fputs("\r\033[K", out_);
+  std::fprintf(out_, "%s\n", line.c_str());
+  if (drawn_) draw();
+  std::fflush(out_);
+}
+
+void Progress::draw() {
+  std::fprintf(out_, "\r\033[K%s", format_bar(report_, phase_, terminal_columns(out_) - 1).c_str());
+  std::fflush(out_);
+  drawn_ = true;
+}
+
+void Progress::close() {
+  if (drawn_) std::fputs("\n", out_);
+  drawn_ = false;
+}
+
+}  // namespace espalier

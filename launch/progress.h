@@ -1,0 +1,45 @@
+#pragma once
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "trainer/run_observer.h"
+
+namespace espalier {
+
+std::string format_duration(double seconds);  // "0:42", "12:05", "1:02:03"
+// stage [████░░░░] step/steps loss samples/s ETA phase, in at most `columns` characters.
+std::string format_bar(const StepReport& report, std::string_view phase, int columns);
+std::string format_line(const StepReport& report);
+
+// Progress of a run on a stream: one bar that is redrawn in place on a terminal, a plain line every
+// ten seconds and at the end of each stage otherwise. One thread.
+class Progress {
+ public:
+  explicit Progress(std::FILE* out);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void step(const StepReport& report);
+  void phase(std::string_view phase);
+  // A line of text that stays; the bar moves below it.
+  void say(const std::string& line);
+  // The bar stays as it is, and what follows starts on a new line.
+  void close();
+
+ private:
+  void draw();
+
+  std::FILE* out_;
+  bool terminal_;
+  bool drawn_ = false;
+  bool have_report_ = false;
+  StepReport report_;
+  std::string phase_;
+  std::chrono::steady_clock::time_point last_{};
+};
+
+}  // namespace espalier
