@@ -1,6 +1,7 @@
 #include <glob.h>
 
-#include <regex>
+#include <algorithm>
+#include <string_view>
 
 #include "data/errors.h"
 #include "data/shard_dataset.h"
@@ -10,21 +11,31 @@ namespace {
 
 constexpr int64_t kMaxShards = 1000000;
 
+bool is_number(std::string_view text) {
+  return !text.empty() && text.size() <= 12 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
 // Expands the first {00000..00012} of a pattern; the width of the first number is kept.
 std::vector<std::string> expand_range(const std::string& pattern) {
-  static const std::regex kRange(R"(\{(\d{1,12})\.\.(\d{1,12})\})");
-  std::smatch match;
-  if (!std::regex_search(pattern, match, kRange)) return {pattern};
-  const int64_t first = std::stoll(match[1]);
-  const int64_t last = std::stoll(match[2]);
-  if (last < first || last - first >= kMaxShards)
-    throw DataError("shard range " + match[0].str() + " in " + pattern +
+  const size_t open = pattern.find('{');
+  const size_t dots = pattern.find("..", open == std::string::npos ? 0 : open);
+  const size_t close = pattern.find('}', dots == std::string::npos ? 0 : dots);
+  if (open == std::string::npos || dots == std::string::npos || close == std::string::npos)
+    return {pattern};
+  const std::string first = pattern.substr(open + 1, dots - open - 1);
+  const std::string last = pattern.substr(dots + 2, close - dots - 2);
+  if (!is_number(first) || !is_number(last)) return {pattern};
+  const int64_t begin = std::stoll(first);
+  const int64_t end = std::stoll(last);
+  if (end < begin || end - begin >= kMaxShards)
+    throw DataError("shard range {" + first + ".." + last + "} in " + pattern +
                     " counts down or is too long");
   std::vector<std::string> paths;
-  for (int64_t number = first; number <= last; ++number) {
+  for (int64_t number = begin; number <= end; ++number) {
     std::string digits = std::to_string(number);
-    digits.insert(0, std::max<int64_t>(0, match[1].length() - std::ssize(digits)), '0');
-    paths.push_back(match.prefix().str() + digits + match.suffix().str());
+    if (digits.size() < first.size()) digits.insert(0, first.size() - digits.size(), '0');
+    paths.push_back(pattern.substr(0, open) + digits + pattern.substr(close + 1));
   }
   return paths;
 }
