@@ -1,0 +1,64 @@
+// What a lost rank does to the others: an error or an end, in bounded time.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+namespace espalier {
+namespace {
+
+struct Outcome {
+  int exit_code = -1;
+  double seconds = 0;
+  std::string output;
+};
+
+Outcome run_two_ranks(const std::string& how) {
+  const std::string command =
+      "timeout -k 5 60 env " ESPALIER_MPIRUN " 2 " ESPALIER_MPI_FAILURE " " + how + " 2>&1";
+  const auto start = std::chrono::steady_clock::now();
+  Outcome outcome;
+  FILE* const pipe = popen(command.c_str(), "r");
+  std::array<char, 4096> buffer{};
+  while (const size_t bytes = fread(buffer.data(), 1, buffer.size(), pipe)) {
+    outcome.output.append(buffer.data(), bytes);
+  }
+  const int status = pclose(pipe);
+  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  outcome.seconds = elapsed.count();
+  return outcome;
+}
+
+bool has(const Outcome& outcome, const std::string& text) {
+  return outcome.output.find(text) != std::string::npos;
+}
+
+TEST(MpiFailure, KilledRankEndsTheJob) {
+  const Outcome outcome = run_two_ranks("killed");
+  EXPECT_EQ(outcome.exit_code, 137) << outcome.output;  // as mpirun reports SIGKILL
+  EXPECT_LT(outcome.seconds, 30);
+}
+
+TEST(MpiFailure, StoppedRankIsATimeoutThatNamesTheOperation) {
+  const Outcome outcome = run_two_ranks("stopped");
+  EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
+  EXPECT_TRUE(has(outcome, "rank 0: all_reduce(Float[1000], sum) made no progress for 2 s"))
+      << outcome.output;
+  EXPECT_TRUE(has(outcome, "and stays dead")) << outcome.output;
+  EXPECT_LT(outcome.seconds, 30);
+}
+
+TEST(MpiFailure, RankThatLeavesByAnExceptionEndsTheJobBeforeAnyDeadline) {
+  const Outcome outcome = run_two_ranks("throws");
+  EXPECT_EQ(outcome.exit_code, 70) << outcome.output;
+  EXPECT_TRUE(has(outcome, "something else went wrong")) << outcome.output;
+  EXPECT_FALSE(has(outcome, "made no progress")) << outcome.output;
+  EXPECT_LT(outcome.seconds, 30);
+}
+
+}  // namespace
+}  // namespace espalier
