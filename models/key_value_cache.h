@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace espalier {
+
+// Keys (rotated) and values of one layer: (batch, kv_heads, capacity, head_dim).
+struct LayerCache {
+  at::Tensor keys;
+  at::Tensor values;
+};
+
+// Where the next tokens of every sequence go. Sequences are padded on the left, so all of them end
+// at the same column; rotary attention depends on distances only, so columns serve as positions.
+struct CacheView {
+  int64_t batch = 0;
+  int64_t first = 0;   // column of the first new token
+  int64_t count = 0;   // new tokens per sequence
+  at::Tensor visible;  // (batch, 1, count, first + count) bool
+};
+
+// What decoding remembers of the tokens so far: one LayerCache per layer a sequence goes through.
+class KeyValueCache {
+ public:
+  // `padding[b]` columns on the left of sequence b hold no token.
+  KeyValueCache(int64_t layers, const std::vector<int64_t>& padding, int64_t capacity,
+                at::Device device);
+
+  // Advances by `count` tokens and says where they go.
+  CacheView extend(int64_t count);
+  LayerCache& layer(int64_t index) { return layers_.at(static_cast<size_t>(index)); }
+  int64_t capacity() const { return capacity_; }
+
+ private:
+  std::vector<LayerCache> layers_;
+  at::Tensor padding_;  // (batch)
+  int64_t capacity_;
+  int64_t length_ = 0;
+};
+
+}  // namespace espalier

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+
+#include <torch/torch.h>
+
+namespace espalier {
+
+// y = x W^T + b on rows, in the compute type (bf16 under autocast). Differs from torch::nn::Linear
+// in cost only: the bf16 copy of the weight is made once per change of the weight, not once per
+// use, and on processors where it is faster the fp32 product runs in oneDNN instead of MKL.
+class LinearImpl : public torch::nn::Module {
+ public:
+  LinearImpl(int64_t in_features, int64_t out_features, bool with_bias = false);
+
+  torch::Tensor forward(const torch::Tensor& x);
+
+  // For weights that change where autograd's version counter does not see it.
+  void forget_cached_weight() { cached_.reset(); }
+
+  torch::Tensor weight;  // (out, in)
+  torch::Tensor bias;    // (out), undefined without
+
+ private:
+  torch::Tensor compute_weight(at::ScalarType type);
+
+  torch::Tensor cached_;
+  // Of the weight that cached_ was made from.
+  uint32_t cached_version_ = 0;
+  const void* cached_storage_ = nullptr;
+};
+TORCH_MODULE(Linear);
+
+// Products of matrices as Linear runs them: fp32 on CPU goes to oneDNN where that is faster.
+at::Tensor multiply_by_transposed(const at::Tensor& x_NI, const at::Tensor& weight_OI);
+
+}  // namespace espalier
