@@ -44,7 +44,7 @@ void declare_run(Settings& s, RunConfig& c) {
          .min = 32,
          .max = 1024});
   s.add("teacher.cache", c.teacher.cache,
-        {.help = "File that keeps the teacher's features; empty = inside the run directory."});
+        {.help = "Folder that keeps the teacher's features; empty = inside the run directory."});
 }
 
 void declare_loop(Settings& s, RunConfig& c) {
@@ -101,9 +101,11 @@ void declare_optimizer(Settings& s, const std::string& prefix, OptimizerConfig& 
         {.help = "Peak of AdamW's learning rate.", .min = 0, .max = 10});
   s.add(prefix + "final_fraction", o.final_fraction,
         {.help = "The cosine ends at this part of the peak.", .min = 0, .max = 1});
-  s.add(
-      prefix + "warmup_steps", o.warmup_steps,
-      {.help = "Linear rise from zero to the peak.", .unit = "steps", .min = 0, .max = kManySteps});
+  s.add(prefix + "warmup_steps", o.warmup_steps,
+        {.help = "Linear rise from zero to the peak; at most the steps of the stage.",
+         .unit = "steps",
+         .min = 0,
+         .max = kManySteps});
   s.add(prefix + "beta1", o.beta1,
         {.help = "Decay of the mean of gradients.", .min = 0, .max = 0.9999});
   s.add(prefix + "beta2", o.beta2,
@@ -219,11 +221,6 @@ void validate(const RunConfig& config, const std::string& file) {
                         " works on image codes: put a stage of kind tokenizer before it");
     }
     has_tokenizer = has_tokenizer || stage.kind == "tokenizer";
-    if (stage.optimizer.warmup_steps > stage.steps) {
-      throw ConfigError(file + ": stage." + stage.name + ".optimizer.warmup_steps = " +
-                        std::to_string(stage.optimizer.warmup_steps) + " is more than the " +
-                        std::to_string(stage.steps) + " steps of the stage");
-    }
   }
 }
 

@@ -35,13 +35,12 @@ bool shapes_training(const std::string& key) {
 
 json state_json(const RunPosition& position, const RunConfig& config) {
   const auto index = static_cast<size_t>(position.stage_index);
-  return {{"stage_index", position.stage_index},
-          {"stage", config.stages.at(index).name},
-          {"stage_step", position.stage_step},
-          {"is_complete", position.is_complete},
-          {"bad_steps", position.bad_steps},
-          {"data_fingerprint", position.data_fingerprint},
-          {"settings", config.values}};
+  json steps = json::array();
+  for (const StageConfig& stage : config.stages) steps.push_back(stage.steps);
+  return {{"stage_index", position.stage_index},           {"steps_of_stages", steps},
+          {"stage", config.stages.at(index).name},         {"stage_step", position.stage_step},
+          {"is_complete", position.is_complete},           {"bad_steps", position.bad_steps},
+          {"data_fingerprint", position.data_fingerprint}, {"settings", config.values}};
 }
 
 RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& config) {
@@ -57,6 +56,16 @@ RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& c
     throw ConfigError("checkpoint " + checkpoint.path + " was made in stage " +
                       std::to_string(index + 1) + " \"" + name + "\", where this config has " +
                       here + "; use the config of that run, or another run.directory");
+  }
+  // Steps count on from stage to stage, and a finished stage has no optimizer left to go on with.
+  const json& steps = state.at("steps_of_stages");
+  for (size_t i = 0; i < index + (position.is_complete ? 1 : 0); ++i) {
+    if (steps.at(i) == config.stages[i].steps) continue;
+    const std::string key = "stage." + config.stages[i].name + ".steps";
+    throw ConfigError("checkpoint " + checkpoint.path + ": its stage " + config.stages[i].name +
+                      " was finished after " + steps.at(i).dump() + " steps, and " + key +
+                      " is now " + std::to_string(config.stages[i].steps) + "; set it back, or " +
+                      "start anew in another run.directory");
   }
   return position;
 }

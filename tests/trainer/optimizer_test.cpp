@@ -83,6 +83,13 @@ TEST(Schedule, RisesThenFallsAlongACosine) {
   EXPECT_NEAR(learning_rate_at(config, 110, 111), 0.2, 1e-9);
 }
 
+TEST(Schedule, WarmUpLongerThanTheRunReachesThePeakAtItsEnd) {
+  OptimizerConfig config;
+  config.warmup_steps = 50;
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 9, 20), config.learning_rate / 2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 19, 20), config.learning_rate);
+}
+
 TEST(Schedule, NoWarmUpAndASingleStep) {
   OptimizerConfig config;
   config.warmup_steps = 0;

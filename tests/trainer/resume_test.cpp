@@ -154,5 +154,15 @@ TEST(ResumeElsewhere, StagesOfAnotherConfigAreAConfigError) {
   EXPECT_THROW(train_toy(config, 1), ConfigError);
 }
 
+TEST(ResumeElsewhere, LengthOfAFinishedStageCannotChange) {
+  RunConfig config = toy_config(fresh_directory("run"), kSteps);
+  train_toy(config, 1, 13);
+  config.stages[0].steps = 8;
+  EXPECT_THROW(train_toy(config, 1), ConfigError);
+  config.stages[0].steps = kSteps;
+  config.stages[1].steps = 2 * kSteps;  // the one under way can
+  EXPECT_EQ(train_toy(config, 1).losses.rbegin()->first, 30);
+}
+
 }  // namespace
 }  // namespace espalier

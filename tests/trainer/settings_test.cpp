@@ -102,7 +102,6 @@ TEST(RunConfig, StagesAreChecked) {
   expect_in(message_of("[[stage]]\nname = \"a\"\nkind = \"b\"\n"), {"a.toml:3", "got \"b\""});
   expect_in(message_of("[[stage]]\nname = \"a\"\nkind = \"unified\"\n"), {"kind tokenizer before"});
   expect_in(message_of("[stage]\nname = \"a\"\n"), {"[[stage]]"});
-  expect_in(message_of(kMinimal, {"stage.tokenizer.steps=5"}), {"warmup_steps = 10 is more than"});
 }
 
 TEST(RunConfig, ResolvedFileReadsBackTheSameAndTellsOrigins) {
