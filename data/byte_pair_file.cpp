@@ -23,7 +23,7 @@ using nlohmann::ordered_json;
 
 // Bytes of a token as it is spelled in the file; nothing when a character stands for no byte.
 std::optional<std::string> unspell(std::string_view text) {
-  static const auto kByteOf = [] {
+  static const auto byte_of = [] {
     std::unordered_map<std::string, char> map;
     const auto alphabet = byte_alphabet();
     for (int byte = 0; byte < 256; ++byte) map[alphabet[byte]] = static_cast<char>(byte);
@@ -32,8 +32,8 @@ std::optional<std::string> unspell(std::string_view text) {
   std::string bytes;
   while (!text.empty()) {
     const int length = utf8_length(text);
-    const auto found = kByteOf.find(std::string(text.substr(0, length)));
-    if (length == 0 || found == kByteOf.end()) return std::nullopt;
+    const auto found = byte_of.find(std::string(text.substr(0, length)));
+    if (length == 0 || found == byte_of.end()) return std::nullopt;
     bytes += found->second;
     text.remove_prefix(length);
   }
@@ -87,8 +87,9 @@ class Reader {
  private:
   static bool is_off(const json& object, const char* key) {
     const auto found = object.find(key);
-    return found == object.end() || found->is_null() || *found == false || *found == "" ||
-           *found == 0.0;
+    if (found == object.end() || found->empty()) return true;  // absent or null
+    if (found->is_string()) return found->get_ref<const std::string&>().empty();
+    return *found == false || *found == 0.0;
   }
 
   std::string path_;
@@ -149,11 +150,14 @@ BytePairTokenizer BytePairTokenizer::load(const std::string& path) {
     }
     for (int byte = 0; byte < 256; ++byte)
       if (tokenizer.id_of_byte_[byte] < 0) reader.fail("no token for byte " + std::to_string(byte));
+    const auto id = [&](const std::string& token) {
+      const auto found = id_of.find(token);
+      if (found == id_of.end()) reader.fail("a merge names " + token + ", which has no id");
+      return found->second;
+    };
     for (const json& merge : reader.root()["model"].at("merges")) {
       const auto [left, right] = read_merge(reader, merge);
-      if (!id_of.contains(left) || !id_of.contains(right) || !id_of.contains(left + right))
-        reader.fail("merge of " + left + " and " + right + " names a token without id");
-      tokenizer.add_merge(id_of[left], id_of[right], id_of[left + right]);
+      tokenizer.add_merge(id(left), id(right), id(left + right));
     }
     return tokenizer;
   } catch (const json::exception& error) {

@@ -69,7 +69,7 @@ Image resize(const Image& image, int width, int height) {
       for (int channel = 0; channel < 3; ++channel) {
         float sum = 0;
         for (size_t i = 0; i < tap.weights.size(); ++i)
-          sum += tap.weights[i] * row[3 * (tap.first + i) + channel];
+          sum += tap.weights[i] * static_cast<float>(row[3 * (tap.first + i) + channel]);
         *out++ = sum;
       }
     }
@@ -94,7 +94,7 @@ Image fit_square(const Image& image, int size) {
   const double scale = static_cast<double>(size) / std::max(image.width, image.height);
   const int width = std::clamp(static_cast<int>(std::lround(image.width * scale)), 1, size);
   const int height = std::clamp(static_cast<int>(std::lround(image.height * scale)), 1, size);
-  const Image fitted = resize(image, width, height);
+  Image fitted = resize(image, width, height);
   if (width == size && height == size) return fitted;
 
   Image square = blank_image(size, size);

@@ -31,7 +31,7 @@ int64_t sample_at(uint64_t seed, int64_t position, int64_t dataset_size) {
                                 ", dataset_size " + std::to_string(dataset_size));
   const auto size = static_cast<uint64_t>(dataset_size);
   const auto epoch = static_cast<uint64_t>(position) / size;
-  const int bits = std::bit_width(size - 1);
+  const auto bits = static_cast<int>(std::bit_width(size - 1));
   const int half_bits = (bits + 1) / 2;
 
   // Cycle walking: the range is at most 4 times the set, so about two steps on average, and the

@@ -58,6 +58,14 @@ std::vector<std::string> text_list_field(const nlohmann::json& fields, const cha
   return found->get<std::vector<std::string>>();
 }
 
+void require_field(const nlohmann::json& fields, const std::string& key, const std::string& name) {
+  const auto found = fields.find(key);
+  // For JSON, empty() holds of null and of a list without items, never of a string.
+  const bool is_empty = found == fields.end() || found->empty() ||
+                        (found->is_string() && found->get_ref<const std::string&>().empty());
+  if (is_empty) throw DataError(name + ": field \"" + key + "\" is missing or empty");
+}
+
 nlohmann::json parse_object(const std::vector<uint8_t>& bytes, const std::string& name) {
   nlohmann::json fields;
   try {
@@ -167,12 +175,7 @@ Sample ShardDataset::read_fields(const Entry& entry) const {
   if (entry.fields.size > kMaxFieldBytes) throw DataError(name + ": JSON above 1 MiB");
   const nlohmann::json fields =
       parse_object(shards_[entry.shard].read(entry.fields.offset, entry.fields.size), name);
-  for (const std::string& required : options_.required_fields) {
-    const auto found = fields.find(required);
-    if (found == fields.end() || found->is_null() || *found == "" ||
-        (found->is_array() && found->empty()))
-      throw DataError(name + ": field \"" + required + "\" is missing or empty");
-  }
+  for (const std::string& key : options_.required_fields) require_field(fields, key, name);
   return {.key = entry.key,
           .caption = text_field(fields, "caption", name),
           .group = text_field(fields, "group", name),
