@@ -35,7 +35,9 @@ int count_physical_cores() {
 
 bool is_handed_down(std::string_view name) {
   constexpr std::string_view kNames[] = {
-      "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD"};
+      "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD",
+      // where an Open MPI that is not in its configured place keeps its parts (.deps/sysroot)
+      "PMIX_INSTALL_PREFIX", "PMIX_LIBDIR", "PMIX_PKGLIBDIR", "PMIX_DATADIR", "PMIX_PKGDATADIR"};
   constexpr std::string_view kPrefixes[] = {
       "LC_",   "OMP_",      "MKL_",   "GOMP_",  "KMP_",  "DNNL_",     "ONEDNN_",
       "ATEN_", "OPENBLAS_", "TORCH_", "CUDA_",  "NCCL_", "OMPI_MCA_", "OMPI_ALLOW_RUN_AS_ROOT",
