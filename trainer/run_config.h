@@ -26,7 +26,7 @@ struct TextConfig {
 
 struct TeacherConfig {
   std::string weights;
-  int64_t image_size = 96;
+  int64_t image_size = 128;
   std::string cache;
 };
 

@@ -18,8 +18,13 @@ struct TokenizerConfig {
   int64_t width = 64;
   int64_t encoder_blocks = 3;
   int64_t decoder_blocks = 3;
-  int64_t mae_width = 64;
+  int64_t masked_width = 64;
   double codebook_decay = 0.98;
+  double restart_below = 1.0;
+  double all_pixel_stages = 0.5;
+  double all_stages = 0.7;
+  double mask_ratio = 0.75;
+  bool flip = true;
 };
 
 void declare_tokenizer_settings(Settings& settings, TokenizerConfig& config);
