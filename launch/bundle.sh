@@ -87,7 +87,7 @@ relocate_sysroot() {
 link_tools() {
   local name
   rm -rf "$deps/bin" && mkdir -p "$deps/bin"
-  for name in cmake ctest ninja python3 mpirun mpicc mpicxx ssh; do
+  for name in cmake ctest ninja python3 mpirun mpiexec mpicc mpicxx ssh; do
     command -v "$name" >/dev/null || ln -s "$sysroot/usr/bin/$name" "$deps/bin/$name"
   done
   if ! has_own_compiler; then
