@@ -50,7 +50,7 @@ class World {
       slot->done = broken_ != nullptr;
       slot->error = broken_;
     }
-    const auto meeting = slot;
+    std::shared_ptr<Meeting> meeting = slot;
     if (operation != meeting->operation) {
       fail(ProtocolError("rank " + std::to_string(rank) + " issued " + operation +
                          " where another rank issued " + meeting->operation));
@@ -230,6 +230,7 @@ std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int size, d
   TORCH_CHECK(size >= 1, "a world has at least one rank, got ", size);
   const auto world = std::make_shared<World>(size, timeout_s);
   std::vector<std::unique_ptr<Communicator>> communicators;
+  communicators.reserve(size);
   for (int rank = 0; rank < size; ++rank) {
     communicators.push_back(std::make_unique<ThreadCommunicator>(world, rank));
   }
@@ -240,6 +241,7 @@ void run_ranks(int size, const std::function<void(Communicator&)>& body, double 
   auto communicators = make_thread_communicators(size, timeout_s);
   std::vector<std::exception_ptr> errors(size);
   std::vector<std::thread> threads;
+  threads.reserve(size);
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
       try {

@@ -5,8 +5,8 @@
 
 #include "comm/single_communicator.h"
 #include "comm/thread_communicator.h"
+#include "gradient_reducer_checks.h"
 #include "recording_communicator.h"
-#include "two_branch_checks.h"
 
 namespace espalier {
 namespace {

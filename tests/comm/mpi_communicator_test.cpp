@@ -7,7 +7,7 @@
 #include <string>
 
 #include "communicator_checks.h"
-#include "two_branch_checks.h"
+#include "gradient_reducer_checks.h"
 
 namespace espalier {
 namespace {

@@ -1,4 +1,4 @@
-#include "two_branch_checks.h"
+#include "gradient_reducer_checks.h"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
