@@ -108,6 +108,10 @@ write_environment() {
     echo "export PATH='$deps/bin':\$PATH"
     echo "export LD_LIBRARY_PATH='$library':'$library/openmpi/lib'\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
     echo "export CMAKE_PREFIX_PATH='$sysroot/usr'\${CMAKE_PREFIX_PATH:+:\$CMAKE_PREFIX_PATH}"
+    if [ ! -e "$deps/bin/g++" ]; then  # the machine's own compiler does not know Debian's folders there
+      echo "export C_INCLUDE_PATH='$sysroot/usr/include/x86_64-linux-gnu'\${C_INCLUDE_PATH:+:\$C_INCLUDE_PATH}"
+      echo "export CPLUS_INCLUDE_PATH='$sysroot/usr/include/x86_64-linux-gnu'\${CPLUS_INCLUDE_PATH:+:\$CPLUS_INCLUDE_PATH}"
+    fi
     if [ -e "$deps/bin/mpirun" ]; then  # Open MPI looks for its parts where it was configured to be, or here
       echo "export OPAL_PREFIX='$sysroot/usr' OPAL_EXEC_PREFIX='$sysroot/usr' OPAL_BINDIR='$sysroot/usr/bin'"
       echo "export OPAL_LIBDIR='$library/openmpi/lib' OPAL_INCLUDEDIR='$library/openmpi/include'"
