@@ -1,6 +1,14 @@
 #include "models/feature_losses.h"
 
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include <ATen/Parallel.h>
 #include <torch/torch.h>
+
+#include "models/kernels/cosine.h"
+#include "models/kernels/tensor_pointers.h"
 
 namespace espalier {
 namespace {
@@ -10,10 +18,14 @@ using torch::autograd::variable_list;
 
 // Under the square root, so that a zero vector gives cos 0 and a finite gradient.
 constexpr double kEpsilon = 1e-8;
+constexpr int64_t kRowsPerPiece = 32;  // of work for one thread
 
 struct CosineFoldLoss : torch::autograd::Function<CosineFoldLoss> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& features,
                             const at::Tensor& teacher, int64_t folds) {
+    if (kernels::has_kernel_type(features) && kernels::has_kernel_type(teacher)) {
+      return forward_on_cpu(ctx, features.contiguous(), teacher.contiguous(), folds);
+    }
     const int64_t rows = features.size(0);
     const at::Tensor f = features.to(at::kFloat).view({rows, folds, -1});
     const at::Tensor t = teacher.to(at::kFloat).view({rows, folds, -1});
@@ -32,6 +44,33 @@ struct CosineFoldLoss : torch::autograd::Function<CosineFoldLoss> {
     at::Tensor gradient = f.mul(of_features).addcmul_(t, of_teacher, -1);
     ctx->save_for_backward({gradient.view_as(features).to(features.scalar_type())});
     return loss;
+  }
+  static at::Tensor forward_on_cpu(AutogradContext* ctx, const at::Tensor& features,
+                                   const at::Tensor& teacher, int64_t folds) {
+    const at::Tensor gradient = at::empty_like(features);
+    // One partial sum per piece of a fixed size: the same bits with any number of threads.
+    const int64_t rows = features.size(0);
+    const int64_t pieces = (rows + kRowsPerPiece - 1) / kRowsPerPiece;
+    std::vector<double> sums(static_cast<size_t>(pieces));
+    kernels::with_kernel_type(features.scalar_type(), [&](auto feature_type) {
+      kernels::with_kernel_type(teacher.scalar_type(), [&](auto teacher_type) {
+        using F = decltype(feature_type);
+        using T = decltype(teacher_type);
+        const kernels::CosineFold<F, T> work{
+            kernels::pointer<F>(features), kernels::pointer<T>(teacher),
+            kernels::pointer<F>(gradient), folds,
+            features.size(1) / folds,      static_cast<float>(kEpsilon)};
+        at::parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
+          for (int64_t piece = first; piece < last; ++piece) {
+            const int64_t begin = piece * kRowsPerPiece;
+            sums[static_cast<size_t>(piece)] =
+                kernels::cosine_fold(work, begin, std::min(rows, begin + kRowsPerPiece));
+          }
+        });
+      });
+    });
+    ctx->save_for_backward({gradient});
+    return at::scalar_tensor(std::accumulate(sums.begin(), sums.end(), 0.0), at::kFloat);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const at::Tensor gradient = ctx->get_saved_variables()[0];

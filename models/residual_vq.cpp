@@ -1,30 +1,16 @@
 #include "models/residual_vq.h"
 
-#include <algorithm>
+#include <limits>
+
+#include <ATen/Parallel.h>
+
+#include "models/kernels/codes.h"
+#include "models/kernels/simd.h"
 
 namespace espalier {
 namespace {
 
-// Rows whose scores stay in the cache while their best code is looked up.
-constexpr int64_t kSearchRows = 512;
-
-// argmin |r - e|^2 = argmax (r . e - |e|^2 / 2), in fp32 whatever the precision of the step.
-// Ties go to the lower code: argmax returns the first of equal scores.
-at::Tensor nearest_codes(const at::Tensor& residual, const at::Tensor& codebook_t,
-                         const at::Tensor& half_norms) {
-  const int64_t rows = residual.size(0);
-  at::Tensor codes = at::empty({rows}, residual.options().dtype(at::kLong));
-  at::Tensor scores =
-      at::empty({std::min(rows, kSearchRows), half_norms.size(0)}, residual.options());
-  for (int64_t begin = 0; begin < rows; begin += kSearchRows) {
-    const int64_t count = std::min(kSearchRows, rows - begin);
-    at::Tensor chunk = scores.narrow(0, 0, count);
-    at::addmm_out(chunk, half_norms, residual.narrow(0, begin, count), codebook_t, 1, -1);
-    at::Tensor out = codes.narrow(0, begin, count);
-    at::argmax_out(out, chunk, 1);
-  }
-  return codes;
-}
+constexpr int64_t kRowsPerPiece = 256;  // of work for one thread
 
 }  // namespace
 
@@ -39,23 +25,59 @@ ResidualQuantizerImpl::ResidualQuantizerImpl(const ResidualQuantizerOptions& opt
 
 Quantized ResidualQuantizerImpl::quantize(const at::Tensor& latents) const {
   const torch::NoGradGuard no_gradient;
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  const int64_t rows = latents.size(0);
+  TORCH_CHECK(latents.scalar_type() == at::kFloat && latents.dim() == 2 &&
+                  latents.size(1) == options_.channels,
+              "the quantizer wants (N, ", options_.channels, ") fp32, not ", latents.sizes(), " ",
+              latents.scalar_type());
   Quantized result;
-  result.codes = at::empty({rows, options_.stages}, latents.options().dtype(at::kLong));
-  result.sums = at::empty({options_.stages, rows, options_.channels}, latents.options());
+  result.codes = at::empty({latents.size(0), options_.stages}, latents.options().dtype(at::kLong));
+  result.sums = at::empty({options_.stages, latents.size(0), options_.channels}, latents.options());
+  if (latents.is_cpu()) {
+    quantize_on_cpu(latents.contiguous(), result);
+  } else {
+    quantize_anywhere(latents, result);
+  }
+  return result;
+}
+
+void ResidualQuantizerImpl::quantize_on_cpu(const at::Tensor& latents, Quantized& result) const {
+  const int64_t padding =
+      simd::round_up(options_.codebook_size, simd::kLanes) - options_.codebook_size;
+  const at::Tensor transposed =
+      at::constant_pad_nd(codebooks.transpose(1, 2), {0, padding}, 0).contiguous();
+  const at::Tensor half_norms = at::constant_pad_nd(
+      codebooks.square().sum(2).mul_(0.5), {0, padding}, std::numeric_limits<double>::infinity());
+  const at::Tensor plain = codebooks.contiguous();
+  const kernels::CodebookView book{options_.stages,
+                                   options_.codebook_size,
+                                   options_.channels,
+                                   transposed.size(2),
+                                   plain.const_data_ptr<float>(),
+                                   transposed.const_data_ptr<float>(),
+                                   half_norms.const_data_ptr<float>()};
+  const auto* from = latents.const_data_ptr<float>();
+  auto* codes = result.codes.mutable_data_ptr<int64_t>();
+  auto* sums = result.sums.mutable_data_ptr<float>();
+  at::parallel_for(0, latents.size(0), kRowsPerPiece, [&](int64_t begin, int64_t end) {
+    kernels::quantize_rows(book, from, latents.size(0), codes, sums, begin, end);
+  });
+}
+
+// Ties may go to another code than on the CPU: which of equal maxima argmax returns is the
+// device's choice.
+void ResidualQuantizerImpl::quantize_anywhere(const at::Tensor& latents, Quantized& result) const {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const at::Tensor half_norms = codebooks.square().sum(2).mul_(0.5);
   at::Tensor residual = latents;
   for (int64_t stage = 0; stage < options_.stages; ++stage) {
-    const at::Tensor& codebook = codebooks[stage];
-    const at::Tensor codes = nearest_codes(residual, codebook.t(), half_norms[stage]);
+    const at::Tensor codes =
+        at::addmm(half_norms[stage], residual, codebooks[stage].t(), -1, 1).argmax(1);
     result.codes.select(1, stage).copy_(codes);
     at::Tensor sum = result.sums[stage];
-    at::index_select_out(sum, codebook, 0, codes);
+    at::index_select_out(sum, codebooks[stage], 0, codes);
     if (stage > 0) sum.add_(result.sums[stage - 1]);
     residual = at::sub(latents, sum);
   }
-  return result;
 }
 
 at::Tensor ResidualQuantizerImpl::new_statistics() const {
@@ -66,35 +88,42 @@ void ResidualQuantizerImpl::add_statistics(const at::Tensor& latents, const Quan
                                            const at::Tensor& candidate_rows,
                                            at::Tensor& statistics) const {
   const torch::NoGradGuard no_gradient;
-  const int64_t size = options_.codebook_size;
-  for (int64_t stage = 0; stage < options_.stages; ++stage) {
-    at::Tensor count = statistics.narrow(0, stage * size, size);
-    at::Tensor sum =
-        statistics
-            .narrow(0, counts.numel() + stage * size * options_.channels, size * options_.channels)
-            .view({size, options_.channels});
-    at::Tensor candidates =
-        statistics
-            .narrow(0, counts.numel() + averages.numel() + stage * size * options_.channels,
-                    size * options_.channels)
-            .view({size, options_.channels});
-    const at::Tensor codes = quantized.codes.select(1, stage).contiguous();
-    const at::Tensor residual = stage == 0 ? latents : latents - quantized.sums[stage - 1];
-    count.add_(at::bincount(codes, {}, size));
-    sum.index_add_(0, codes, residual);
-    const at::Tensor rows = candidate_rows[stage];
-    const at::Tensor offered = rows.ge(0).nonzero().squeeze(1);
-    candidates.index_add_(0, offered, residual.index_select(0, rows.index_select(0, offered)));
+  const auto [seen_counts, seen_sums, candidates] = parts_of(statistics);
+  const int64_t rows = latents.size(0);
+  if (latents.is_cpu()) {
+    kernels::add_code_statistics(
+        options_.stages, options_.codebook_size, options_.channels, latents.const_data_ptr<float>(),
+        quantized.sums.const_data_ptr<float>(), quantized.codes.const_data_ptr<int64_t>(), rows,
+        seen_counts.mutable_data_ptr<float>(), seen_sums.mutable_data_ptr<float>());
+  } else {
+    const at::Tensor ones = at::ones({rows}, latents.options());
+    for (int64_t stage = 0; stage < options_.stages; ++stage) {
+      const at::Tensor codes = quantized.codes.select(1, stage);
+      seen_counts[stage].index_add_(0, codes, ones);
+      seen_sums[stage].index_add_(0, codes,
+                                  stage == 0 ? latents : latents - quantized.sums[stage - 1]);
+    }
   }
+  // Residual of the offered row before each stage, zeros where another rank supplies it.
+  const at::Tensor offered = candidate_rows.ge(0).unsqueeze(2);
+  for (int64_t stage = 0; stage < options_.stages; ++stage) {
+    const at::Tensor row = candidate_rows[stage].clamp_min(0);
+    at::Tensor residual = latents.index_select(0, row);
+    if (stage > 0) residual.sub_(quantized.sums[stage - 1].index_select(0, row));
+    candidates[stage].add_(residual.mul_(offered[stage]));
+  }
+}
+
+ResidualQuantizerImpl::Parts ResidualQuantizerImpl::parts_of(const at::Tensor& statistics) const {
+  const int64_t codes = counts.numel(), values = averages.numel();
+  return {statistics.narrow(0, 0, codes).view_as(counts),
+          statistics.narrow(0, codes, values).view_as(averages),
+          statistics.narrow(0, codes + values, values).view_as(averages)};
 }
 
 at::Tensor ResidualQuantizerImpl::update(const at::Tensor& statistics) {
   const torch::NoGradGuard no_gradient;
-  const at::Tensor seen_counts = statistics.narrow(0, 0, counts.numel()).view_as(counts);
-  const at::Tensor seen_sums =
-      statistics.narrow(0, counts.numel(), averages.numel()).view_as(averages);
-  const at::Tensor candidates =
-      statistics.narrow(0, counts.numel() + averages.numel(), averages.numel()).view_as(averages);
+  const auto [seen_counts, seen_sums, candidates] = parts_of(statistics);
   counts.lerp_(seen_counts, 1.0 - options_.decay);
   averages.lerp_(seen_sums, 1.0 - options_.decay);
 

@@ -51,6 +51,13 @@ class ResidualQuantizerImpl : public torch::nn::Module {
   at::Tensor averages;   // (stages, K, channels): averaged vector sums
 
  private:
+  struct Parts {  // views of a statistics buffer
+    at::Tensor counts, sums, candidates;
+  };
+  Parts parts_of(const at::Tensor& statistics) const;
+  void quantize_on_cpu(const at::Tensor& latents, Quantized& result) const;
+  void quantize_anywhere(const at::Tensor& latents, Quantized& result) const;
+
   ResidualQuantizerOptions options_;
 };
 TORCH_MODULE(ResidualQuantizer);
