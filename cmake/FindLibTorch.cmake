@@ -62,6 +62,9 @@ add_library(espalier::torch INTERFACE IMPORTED GLOBAL)
 target_include_directories(espalier::torch SYSTEM INTERFACE
   ${LIBTORCH_ROOT}/include ${LIBTORCH_ROOT}/include/torch/csrc/api/include)
 target_link_libraries(espalier::torch INTERFACE ${_torch_libraries} Threads::Threads)
+# LibTorch exports some functions of the std::filesystem it was built with (remove_all among them, which
+# calls a null pointer here). Symbols are taken from the library that comes first: the compiler's own.
+target_link_options(espalier::torch INTERFACE "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")
 if(LIBTORCH_HAS_CUDA)
   # Nothing of ours names a symbol of libtorch_cuda, which registers the CUDA kernels when it is loaded.
   target_link_options(espalier::torch INTERFACE

@@ -92,14 +92,15 @@ std::optional<LoadedCheckpoint> load_newest_checkpoint(
 
 LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path) {
   const std::string chosen = on_rank_0(comm, [&]() -> std::string {
-    if (!fs::exists(path)) throw ConfigError("--resume " + path + ": there is no such checkpoint");
+    if (!fs::exists(path))
+      throw ConfigError("cannot resume from " + path + ": there is no such checkpoint");
     if (fs::exists(path + "/manifest.json")) {
       return fs::path(path + "/").lexically_normal().parent_path().string();
     }
     std::string newest = newest_path(path + "/checkpoints");
     if (newest.empty()) newest = newest_path(path);
     if (newest.empty()) {
-      throw ConfigError("--resume " + path +
+      throw ConfigError("cannot resume from " + path +
                         ": neither a checkpoint (no manifest.json) nor a run with checkpoints");
     }
     return newest;
@@ -107,7 +108,7 @@ LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path)
   LoadedCheckpoint loaded;
   const std::string complaint = read_on_all(comm, chosen, loaded);
   if (!complaint.empty()) {
-    throw DoNotRequeueError("--resume " + path + ": the checkpoint is damaged: " + complaint);
+    throw DoNotRequeueError(path + ": the checkpoint is damaged: " + complaint);
   }
   return loaded;
 }

@@ -38,6 +38,7 @@ InferenceRun load_for_inference(const std::string& run_directory,
   run.checkpoint = checkpoint.path;
   run.global_step = checkpoint.step;
   const at::Device device = choose_device(run.config->compute, 0);
+  use_device(device);
   for (int64_t i = 0; i <= position.stage_index; ++i) {
     const StageConfig& config = run.config->stages[static_cast<size_t>(i)];
     std::vector<Stage*> earlier;

@@ -114,8 +114,8 @@ void RunLog::evaluation(const std::string& stage, int64_t step, int64_t global_s
       const std::string name = path.substr(path.rfind('/') + 1);
       try {
         tensorboard_->add_png(stage + "/" + name, read_text_file(path), global_step, now);
-      } catch (const StorageError& error) {
-        spdlog::warn("TensorBoard: picture left out: {}", error.what());
+      } catch (const std::exception& error) {
+        spdlog::warn("TensorBoard: {} left out: {}", path, error.what());
       }
     }
     tensorboard_->flush();

@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
 #include "trainer/checkpoint_files.h"
@@ -365,6 +366,13 @@ void TrainingRun::write_status(const std::string& state) {
 
 }  // namespace
 
+void use_device(at::Device device) {
+  if (!device.is_cuda()) return;
+  c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
+  at::globalContext().setBenchmarkCuDNN(false);  // its choice differs from run to run
+  at::globalContext().setDeterministicCuDNN(true);
+}
+
 at::Device choose_device(const ComputeConfig& config, int local_rank) {
   const bool has_gpu = torch::cuda::is_available();
   if (config.device == "cuda" && !has_gpu) {
@@ -390,6 +398,7 @@ RunOutcome run_training(const RunConfig& config, Communicator& comm, RunObserver
     threads = std::max<int64_t>(1, cores / std::max(1, options.local_size));
   }
   at::set_num_threads(static_cast<int>(threads));
+  use_device(choose_device(config.compute, options.local_rank));
   return TrainingRun(config, comm, observer, options).run();
 }
 

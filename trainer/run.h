@@ -34,4 +34,7 @@ RunOutcome run_training(const RunConfig& config, Communicator& comm, RunObserver
 
 at::Device choose_device(const ComputeConfig& config, int local_rank);
 
+// Makes it the current device of this thread, with kernels that give the same bits in every run.
+void use_device(at::Device device);
+
 }  // namespace espalier

@@ -197,11 +197,12 @@ void apply_table(Settings& settings, const toml::table& table, const std::string
     const std::string key = prefix + std::string(name.str());
     if (key == "stage" && node.is_array_of_tables()) {
       for (const auto& item : *node.as_array()) {
-        toml::table entry = *item.as_table();
-        const std::string stage = *entry["name"].value<std::string>();
-        entry.erase("name");
-        apply_table(settings, entry, "stage." + stage + ".", file);
+        const toml::table& entry = *item.as_table();
+        apply_table(settings, entry, "stage." + *entry["name"].value<std::string>() + ".", file);
       }
+    } else if (prefix.starts_with("stage.") && key == prefix + "name" &&
+               std::count(prefix.begin(), prefix.end(), '.') == 2) {
+      continue;  // it is in every key of the stage
     } else if (node.is_table() && settings.find(key) == nullptr) {
       apply_table(settings, *node.as_table(), key + ".", file);
     } else {

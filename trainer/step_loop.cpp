@@ -199,6 +199,7 @@ bool StepLoop::apply_gradients(const Agreement& agreement) {
   }
   if (bad_steps_++ == 0) first_bad_step_ = steps_done_;
   if (bad_steps_ > options_.config.compute.max_bad_steps) {
+    checkpointer_.settle();  // a save under way is of a good step
     const std::string saved = checkpointer_.last_step() < 0
                                   ? "There is no checkpoint."
                                   : "The last good checkpoint is of step " +

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <stdexcept>
 
 #include "trainer/errors.h"
 
@@ -84,6 +85,7 @@ std::string scalars_event(const std::vector<std::pair<std::string, double>>& val
 
 std::string png_event(const std::string& tag, const std::string& png, int64_t step,
                       double wall_time_s) {
+  if (png.size() < 24) throw std::invalid_argument("not a PNG");
   // A PNG starts with 8 bytes of signature, then the IHDR chunk: length, name, width, height.
   const std::string image = integer_field(1, big_endian_32(png, 20)) +
                             integer_field(2, big_endian_32(png, 16)) + integer_field(3, 3) +

@@ -89,7 +89,7 @@ TEST(Run, TooManyStepsWithoutFiniteLossEndItAndKeepTheGoodCheckpoint) {
   const auto left = list_checkpoints(config.directory + "/checkpoints");
   ASSERT_FALSE(left.empty());
   EXPECT_EQ(find_damage(left.back().path), "");
-  EXPECT_LE(left.back().step, 8);
+  EXPECT_EQ(left.back().step, 8);
 }
 
 TEST(Run, StateThatIsNotFiniteEndsItAndIsNotSaved) {
@@ -180,7 +180,9 @@ warmup_steps = 2
       run.stages[0]->state().at("trunk.weight").equal(saved.at("model/first/trunk.weight")));
   EXPECT_THROW(run.stage_of_kind("unified"), ConfigError);
 
-  const auto result = evaluate_run(run, {.directory = config.directory + "/again"});
+  EvaluationRequest request;
+  request.directory = config.directory + "/again";
+  const auto result = evaluate_run(run, request);
   EXPECT_EQ(result.at("pictures").size(), 2u);
   EXPECT_TRUE(result.contains("toy"));
   EXPECT_THROW(load_for_inference("/nowhere", {}, toy_factory()), ConfigError);
