@@ -21,6 +21,11 @@ struct UnifiedConfig {
   int64_t depth_heads = 4;
   int64_t depth_layers = 2;
   int64_t depth_feed_forward_width = 352;
+  double condition_dropout = 0.1;
+  double guidance = 2.0;
+  double temperature = 0.5;
+  int64_t top_k = 0;
+  double top_p = 1.0;
 };
 
 void declare_unified_settings(Settings& settings, UnifiedConfig& config);
