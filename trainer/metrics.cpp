@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <sstream>
 
@@ -30,6 +31,14 @@ void collect_numbers(const json& node, const std::string& path,
       collect_numbers(node[i], path + "/" + std::to_string(i), numbers);
     }
   }
+}
+
+// "images/tokenizer-0000400-codes.png" -> "codes": one name for all steps of the same picture.
+std::string picture_name(const std::string& path, const std::string& stage) {
+  std::string name = std::filesystem::path(path).stem().string();
+  if (!name.starts_with(stage + "-")) return name;
+  const size_t end = name.find_first_not_of("0123456789-", stage.size() + 1);
+  return end == std::string::npos ? "picture" : name.substr(end);
 }
 
 // A kill may have cut the last line short; the next one starts on its own.
@@ -111,9 +120,9 @@ void RunLog::evaluation(const std::string& stage, int64_t step, int64_t global_s
     tensorboard_->add_scalars(numbers, global_step, now);
     for (const auto& picture : result.value("pictures", json::array())) {
       const std::string path = picture.get<std::string>();
-      const std::string name = path.substr(path.rfind('/') + 1);
       try {
-        tensorboard_->add_png(stage + "/" + name, read_text_file(path), global_step, now);
+        tensorboard_->add_png(stage + "/" + picture_name(path, stage), read_text_file(path),
+                              global_step, now);
       } catch (const std::exception& error) {
         spdlog::warn("TensorBoard: {} left out: {}", path, error.what());
       }

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "data/image_codec.h"
 #include "toy_stage.h"
 #include "trainer/tensorboard.h"
 
@@ -92,6 +93,24 @@ TEST(RunLog, LinesHoldWhatTheReportNeeds) {
   const json event = json::parse(events);
   EXPECT_EQ(event.at("event"), "stopped");
   EXPECT_TRUE(event.contains("time"));
+}
+
+TEST(RunLog, PicturesOfAllStepsShareATag) {
+  const std::string directory = run_directory();
+  const std::string picture = directory + "/tokenizer-0000400-codes.png";
+  write_png(picture, Image{2, 3, std::vector<uint8_t>(18, 9)});
+  {
+    RunLog log(directory, true, 1, 0);
+    log.evaluation("tokenizer", 400, 400,
+                   {{"tokenizer", {{"psnr", {1, 2}}}}, {"pictures", {picture}}});
+  }
+  std::string content;
+  for (const auto& entry : fs::directory_iterator(directory + "/tensorboard")) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    content.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  EXPECT_NE(content.find("tokenizer/codes"), std::string::npos);
+  EXPECT_NE(content.find("evaluation/tokenizer/psnr/1"), std::string::npos);
 }
 
 TEST(RunLog, RelaunchReplacesTheStepsThatWereLost) {

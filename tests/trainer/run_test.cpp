@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "comm/single_communicator.h"
+#include "data/errors.h"
 #include "toy_stage.h"
 #include "trainer/checkpoint_files.h"
+#include "trainer/dry_run.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
 #include "trainer/metrics.h"
@@ -145,6 +147,31 @@ TEST(Run, SaveThatFailsIsReportedAndTrainingGoesOn) {
   for (const auto& event : observer.events) failed += event.at("event") == "checkpoint_failed";
   EXPECT_EQ(failed, 1);
   EXPECT_EQ(list_checkpoints(config.directory + "/checkpoints").back().step, 12);
+}
+
+TEST(DryRun, ChecksEverythingAndWritesNothing) {
+  RunConfig config = toy_config(fresh_directory("run"), 6);
+  config.data.test = {std::string(ESPALIER_SOURCE_DIR) + "/data/emoji/emoji-32-test.tar"};
+  const std::string report = dry_run(config, 2, toy_factory());
+  for (const char* part : {"stage second", "56 parameters", "trunk 40, left 8, right 8",
+                           "memory per rank", "samples, 0 bad", "free under"}) {
+    EXPECT_NE(report.find(part), std::string::npos) << part << " is not in:\n" << report;
+  }
+  EXPECT_FALSE(fs::exists(config.directory));
+}
+
+TEST(DryRun, ThrowsWhatTheRunWouldThrow) {
+  const std::string directory = fresh_directory("run");
+  RunConfig config = toy_config(directory, 6);
+  EXPECT_THROW(dry_run(config, 4, toy_factory()), ConfigError);  // 12 samples, 4 ranks of 2
+  config.data.train = {directory + "/missing.tar"};
+  EXPECT_THROW(dry_run(config, 2, toy_factory()), DataError);
+  config.data.train.clear();
+  config.teacher.weights = directory + "/missing.safetensors";
+  EXPECT_THROW(dry_run(config, 2, toy_factory()), ConfigError);
+  config.teacher.weights.clear();
+  config.directory = "/proc/espalier/run";
+  EXPECT_THROW(dry_run(config, 2, toy_factory()), ConfigError);
 }
 
 TEST(Inference, LoadsTheAveragedWeightsOfTheNewestCheckpoint) {

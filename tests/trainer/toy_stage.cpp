@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <mutex>
@@ -204,10 +205,31 @@ std::string first_difference(const TensorMap& a, const TensorMap& b) {
   return "";
 }
 
+namespace {
+
+// One folder per process, gone when it ends.
+class TemporaryRoot {
+ public:
+  TemporaryRoot()
+      : path_(::testing::TempDir() + "espalier-trainer-tests-" + std::to_string(::getpid())) {}
+  ~TemporaryRoot() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace
+
 std::string fresh_directory(const std::string& name) {
+  static const TemporaryRoot root;
   const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-  const std::string path = ::testing::TempDir() + "espalier-" + std::to_string(::getpid()) + "-" +
-                           info->test_suite_name() + "-" + info->name() + "/" + name;
+  std::string test = std::string(info->test_suite_name()) + "-" + info->name();
+  std::replace(test.begin(), test.end(), '/', '-');
+  const std::string path = root.path() + "/" + test + "/" + name;
   std::filesystem::remove_all(path);
   return path;
 }
