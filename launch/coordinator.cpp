@@ -80,7 +80,7 @@ struct CoordinatorTable {
         row<RankBeat, &C::on_beat>(kAlive),
         row<RankHungUp, &C::on_hung_up>(kAlive),
         row<RankError, &C::on_error>(kAlive),
-        row<RankPrepared, &C::on_prepared>(kUp | kDraining),
+        row<RankPrepared, &C::on_prepared>(kAlive),
         row<RankCommitted, &C::on_committed>(kAlive),
         row<RankBye, &C::on_bye>(kAlive),
         row<StopRequested, &C::on_stop_idle>(kWaiting),
@@ -115,7 +115,7 @@ void Coordinator::enter(CoordinatorState state) {
 }
 
 void Coordinator::note(std::string event, std::string text, int rank) {
-  actions_.push_back(NoteEvent{std::move(event), std::move(text), rank});
+  act(NoteEvent{std::move(event), std::move(text), rank});
 }
 
 // The view of a rank of the present generation; null for a zombie of an older one.
@@ -159,7 +159,7 @@ void Coordinator::on_start(const CoordinatorStart& event) {
   }
   note("leftover", which + " is still running and was started with other settings; ending it");
   enter(CoordinatorState::kAllocating);
-  actions_.push_back(EndLeftover{});
+  act(EndLeftover{});
 }
 
 void Coordinator::on_leftover_gone() { launch(); }
@@ -175,7 +175,7 @@ void Coordinator::launch() {
   killed_ = false;
   commit_at_launch_ = last_commit_;
   enter(CoordinatorState::kLaunching);
-  actions_.push_back(LaunchJob{generation_});
+  act(LaunchJob{generation_});
 }
 
 void Coordinator::on_launcher_started(const LauncherStarted& event) {
@@ -201,7 +201,7 @@ void Coordinator::on_joined(const RankJoined& event) {
   view->last_beat = now_;
   if (!again) view->last_progress = view->last_step_change = now_;
   if (again) note("rejoined", rank_text(event.rank, *view) + " is back", event.rank);
-  if (stop_why_) actions_.push_back(SendStop{event.rank, *stop_why_});
+  if (stop_why_) act(SendStop{event.rank, *stop_why_});
   const bool all = std::all_of(ranks_.begin(), ranks_.end(), [](auto& r) { return r.joined; });
   if (all && (state_ == CoordinatorState::kLaunching || state_ == CoordinatorState::kRendezvous)) {
     note("running", "all " + std::to_string(ranks_.size()) + " ranks have joined");
@@ -257,7 +257,7 @@ void Coordinator::on_prepared(const RankPrepared& event) {
   if (state_ == CoordinatorState::kRunning) enter(CoordinatorState::kCheckpointing);
   if (prepared_.size() == ranks_.size()) {
     allowed_step_ = event.step;
-    actions_.push_back(AllowCommit{event.step});
+    act(AllowCommit{event.step});
   }
 }
 
@@ -266,7 +266,7 @@ void Coordinator::on_committed(const RankCommitted& event) {
   if (current(event.generation, event.rank) == nullptr) return;
   last_commit_ = event.step;
   launches_without_commit_ = 0;
-  actions_.push_back(RecordCommit{event.generation, event.step});
+  act(RecordCommit{event.generation, event.step});
   note("committed", "checkpoint of step " + std::to_string(event.step), event.rank);
   if (state_ == CoordinatorState::kCheckpointing) enter(CoordinatorState::kRunning);
 }
@@ -343,7 +343,7 @@ void Coordinator::watch_ranks() {
 void Coordinator::end_job() {
   if (ending_since_) return;
   ending_since_ = now_;
-  actions_.push_back(EndJob{false, failure_ ? failure_->what : stop_why_.value_or("")});
+  act(EndJob{false, failure_ ? failure_->what : stop_why_.value_or("")});
   enter(CoordinatorState::kDraining);
 }
 
@@ -351,7 +351,7 @@ void Coordinator::on_tick_draining() {
   if (ending_since_) {
     if (!killed_ && now_ - *ending_since_ > limits_.kill_grace_s) {
       killed_ = true;
-      actions_.push_back(EndJob{true, "the launcher did not end the job in time"});
+      act(EndJob{true, "the launcher did not end the job in time"});
     }
     return;
   }
@@ -376,7 +376,7 @@ void Coordinator::on_stop_running(const StopRequested& event) {
     return end_job();
   }
   note("stop", event.why + ": asked every rank to write a checkpoint and stop");
-  actions_.push_back(SendStop{-1, event.why});
+  act(SendStop{-1, event.why});
   enter(CoordinatorState::kDraining);
 }
 
@@ -387,7 +387,7 @@ void Coordinator::on_stop_again(const StopRequested& event) {
   ending_since_ = now_;
   killed_ = true;
   note("stop", event.why + " again: ending at once");
-  actions_.push_back(EndJob{true, event.why});
+  act(EndJob{true, event.why});
 }
 
 void Coordinator::on_launcher_exited(const LauncherExited& event) {
@@ -450,7 +450,7 @@ void Coordinator::on_tick_backoff() {
 
 void Coordinator::finish(CoordinatorState state, int exit_code, const std::string& why) {
   enter(state);
-  actions_.push_back(FinishRun{exit_code, why});
+  act(FinishRun{exit_code, why});
 }
 
 }  // namespace espalier

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "launch/coordinator_events.h"
@@ -88,6 +89,11 @@ class Coordinator {
   void on_tick_running();
   void on_tick_draining();
 
+  // In place: g++ 12 warns about moving a variant that holds no string as if it held one.
+  template <class A>
+  void act(A action) {
+    actions_.emplace_back(std::in_place_type<A>, std::move(action));
+  }
   void launch();
   void watch_ranks();
   void relaunch_or_give_up(const Failure& failure);

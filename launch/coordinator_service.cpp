@@ -120,13 +120,16 @@ class CoordinatorService {
     LaunchRequest request;
     request.ranks = settings_.ranks;
     request.program = settings_.program;
-    request.arguments = settings_.train_arguments;
+    request.arguments = machine_.last_commit() > journal_.state().last_commit
+                            ? settings_.later_arguments
+                            : settings_.first_arguments;
     request.scratch_directory = scratch;
     request.log_path = logs + "/mpirun.log";
     request.environment = {{"ESPALIER_COORDINATOR", files_.address()},
                            {"ESPALIER_GENERATION", std::to_string(generation)},
                            {"ESPALIER_LOG_DIRECTORY", logs}};
     request.extra_launcher_arguments = settings_.launcher_arguments;
+    journal_.launching(generation);
     launcher_pid_ = spawn_launcher(request, this_machine());
     launcher_start_ = process_start_time(launcher_pid_);
     launcher_is_child_ = true;
@@ -182,6 +185,8 @@ class CoordinatorService {
     signals_.cancel();
     tick_timer_.cancel();
     files_.remove_address();
+    std::error_code ignored;
+    fs::remove(fs::path(files_.scratch(0)).parent_path(), ignored);  // when it is empty
     context_.stop();
   }
 

@@ -8,8 +8,10 @@ namespace espalier {
 struct CoordinatorSettings {
   std::string run_directory;
   int ranks = 1;
-  std::string program;                          // path of the espalier program, for the ranks
-  std::vector<std::string> train_arguments;     // "train", config, --set ...
+  std::string program;  // path of the espalier program, for the ranks
+  // For a launch before anything new was committed, and for one after: "go on" by then.
+  std::vector<std::string> first_arguments;
+  std::vector<std::string> later_arguments;
   std::vector<std::string> launcher_arguments;  // appended to mpirun's
   // Same text = same job: a leftover of it is adopted, of another one ended.
   std::string job;
@@ -20,9 +22,8 @@ struct CoordinatorSettings {
 // coordinator holds the run directory.
 int run_coordinator(const CoordinatorSettings& settings);
 
-// ---- for `espalier status`, `stop` and `logs`
-// ----------------------------------------------------- The JSON of a running coordinator; throws
-// ConfigError when none answers for this directory.
+// For `espalier status` and `stop`.
+// The JSON of a running coordinator; throws ConfigError when none answers for this directory.
 std::string fetch_status(const std::string& run_directory);
 // Asks the coordinator to stop the run with a checkpoint, over an authenticated connection.
 void request_stop(const std::string& run_directory, const std::string& why);

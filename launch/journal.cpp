@@ -69,7 +69,10 @@ JournalState replay(const std::vector<nlohmann::json>& records) {
   JournalState state;
   for (const auto& record : records) {
     const std::string type = record.value("type", std::string());
-    if (type == "launched") {
+    if (type == "launching") {
+      state.generation = record.value("generation", 0u);
+      state.launcher_pid = 0;
+    } else if (type == "launched") {
       state.generation = record.value("generation", 0u);
       state.launcher_pid = record.value("pid", 0);
       state.launcher_start = record.value("start_time", uint64_t{0});
@@ -104,6 +107,10 @@ void Journal::append(const nlohmann::json& record) {
       ::fdatasync(fd_) != 0) {
     fail(path_);
   }
+}
+
+void Journal::launching(uint32_t generation) {
+  append({{"type", "launching"}, {"generation", generation}});
 }
 
 void Journal::launched(uint32_t generation, int pid, uint64_t start_time, const std::string& job) {

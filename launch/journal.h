@@ -29,6 +29,8 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
 
   const JournalState& state() const { return state_; }
+  // Before the launcher is started, so that a number is never used twice; then with its process.
+  void launching(uint32_t generation);
   void launched(uint32_t generation, int pid, uint64_t start_time, const std::string& job);
   void launcher_ended(uint32_t generation, int exit_status);
   void committed(uint32_t generation, int64_t step);

@@ -72,6 +72,7 @@ Progress::Progress(std::FILE* out) : out_(out), terminal_(::isatty(::fileno(out)
 Progress::~Progress() { close(); }
 
 void Progress::step(const StepReport& report) {
+  const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
   const bool stage_ends = report.step == report.stage_steps && report_.step != report.step;
   const bool first = !have_report_ || report_.stage != report.stage;
@@ -88,12 +89,14 @@ void Progress::step(const StepReport& report) {
 }
 
 void Progress::phase(std::string_view phase) {
+  const std::lock_guard lock(mutex_);
   if (phase == phase_) return;
   phase_ = phase;
   if (terminal_ && have_report_ && std::chrono::steady_clock::now() - last_ > kRedrawPeriod) draw();
 }
 
 void Progress::say(const std::string& line) {
+  const std::lock_guard lock(mutex_);
   if (drawn_) std::fputs("\r\033[K", out_);
   std::fprintf(out_, "%s\n", line.c_str());
   if (drawn_) draw();
@@ -107,6 +110,7 @@ void Progress::draw() {
 }
 
 void Progress::close() {
+  const std::lock_guard lock(mutex_);
   if (drawn_) std::fputs("\n", out_);
   drawn_ = false;
 }

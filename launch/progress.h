@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -15,7 +16,7 @@ std::string format_bar(const StepReport& report, std::string_view phase, int col
 std::string format_line(const StepReport& report);
 
 // Progress of a run on a stream: one bar that is redrawn in place on a terminal, a plain line every
-// ten seconds and at the end of each stage otherwise. One thread.
+// ten seconds and at the end of each stage otherwise. Any thread may call.
 class Progress {
  public:
   explicit Progress(std::FILE* out);
@@ -31,8 +32,9 @@ class Progress {
   void close();
 
  private:
-  void draw();
+  void draw();  // with the mutex held
 
+  std::mutex mutex_;
   std::FILE* out_;
   bool terminal_;
   bool drawn_ = false;

@@ -116,6 +116,15 @@ TEST_F(CoordinatorOfTwo, AdoptsALeftoverOfTheSameJobWithoutLaunching) {
   expect_finish(0, CoordinatorState::kSucceeded);
 }
 
+TEST_F(CoordinatorOfTwo, AdoptedRanksThatWaitWithACheckpointGetTheirAnswer) {
+  tell(CoordinatorStart{7, 40, true, true});
+  tell(RankJoined{7, 0, 2000});
+  tell(RankPrepared{7, 0, 80});
+  tell(RankJoined{7, 1, 2001});
+  tell(RankPrepared{7, 1, 80});
+  EXPECT_EQ(take<AllowCommit>().at(0).step, 80);
+}
+
 TEST_F(CoordinatorOfTwo, SucceedsWhenEveryRankIsDone) {
   start_and_join();
   bye(0, 0, 0);

@@ -62,6 +62,17 @@ TEST_F(JournalFile, TornAtAnyByteOfTheLastRecordStartsAtTheStateBeforeIt) {
   }
 }
 
+TEST_F(JournalFile, AGenerationThatMayHaveBeenLaunchedIsNotUsedAgain) {
+  {
+    Journal journal(path_);
+    journal.launched(1, 100, 555, "job");
+    journal.launcher_ended(1, 137);
+    journal.launching(2);
+  }
+  EXPECT_EQ(Journal(path_).state().generation, 2u);
+  EXPECT_EQ(Journal(path_).state().launcher_pid, 0);
+}
+
 TEST(JournalRecords, ADamagedRecordAndWhatFollowsItAreNotBelieved) {
   const std::string good = encode_record({{"type", "committed"}, {"step", 1}});
   std::string bad = encode_record({{"type", "committed"}, {"step", 2}});

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace espalier {
+
+// The subcommands of `espalier`, one function each; the returned value is the exit code. Errors are
+// exceptions, mapped in main.cpp.
+
+struct TrainArguments {
+  std::string config;
+  std::vector<std::string> sets;
+  std::string resume;  // "", "auto", "none" or a checkpoint
+  bool dry_run = false;
+  std::vector<std::string> all_sets() const;  // with --resume as a setting
+};
+int run_train(const TrainArguments& arguments);
+
+struct LaunchArguments {
+  TrainArguments train;
+  int ranks = 1;
+  std::vector<std::string> launcher_arguments;
+};
+int run_launch(const LaunchArguments& arguments);
+
+int run_status(const std::string& run, bool as_json);
+int run_stop(const std::string& run);
+int run_logs(const std::string& run, int generation, int rank, int lines);
+int run_report(const std::string& run);
+
+struct EvaluateArguments {
+  std::string run;
+  std::vector<std::string> data;
+  std::vector<std::string> sets;
+  std::string json_path;
+};
+int run_evaluate(const EvaluateArguments& arguments);
+
+struct CaptionArguments {
+  std::string run;
+  std::vector<std::string> images;
+  std::vector<std::string> sets;
+};
+int run_caption(const CaptionArguments& arguments);
+
+struct DrawArguments {
+  std::string run;
+  std::vector<std::string> texts;
+  std::vector<std::string> sets;
+  std::string out = ".";
+  uint64_t seed = 1;
+  int copies = 1;
+  int zoom = 4;
+};
+int run_draw(const DrawArguments& arguments);
+
+struct InspectArguments {
+  std::vector<std::string> inputs;  // one config, or shards
+  std::string sheet;
+  bool skip_bad_samples = false;
+  bool as_json = false;
+};
+int run_data_inspect(const InspectArguments& arguments);
+
+int run_config_explain(const std::string& key, bool markdown);
+int run_doctor();
+
+}  // namespace espalier

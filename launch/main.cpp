@@ -1,0 +1,183 @@
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <spdlog/spdlog.h>
+#include <torch/version.h>
+#include <CLI/CLI.hpp>
+
+#include "launch/commands.h"
+#include "launch/failure.h"
+#include "launch/logging.h"
+
+namespace espalier {
+namespace {
+
+using Command = std::function<int()>;
+
+void add_training_options(CLI::App* app, TrainArguments* arguments) {
+  app->add_option("CONFIG", arguments->config, "TOML file that describes the run")->required();
+  app->add_option("--set", arguments->sets, "Override a setting: a.b=c (repeatable)")
+      ->take_all()
+      ->allow_extra_args(false);
+  app->add_option("--resume", arguments->resume, "auto, none, or a checkpoint directory");
+  app->add_flag("--dry-run", arguments->dry_run,
+                "Check config, data, memory and disk; train nothing");
+}
+
+void add_train(CLI::App& app, Command& chosen) {
+  auto* command = app.add_subcommand("train", "Train: alone, or as one rank under a launcher");
+  auto arguments = std::make_shared<TrainArguments>();
+  add_training_options(command, arguments.get());
+  command->callback([&chosen, arguments] { chosen = [=] { return run_train(*arguments); }; });
+}
+
+void add_launch(CLI::App& app, Command& chosen) {
+  auto* command =
+      app.add_subcommand("launch", "Train on several ranks under a coordinator that keeps them up");
+  auto arguments = std::make_shared<LaunchArguments>();
+  add_training_options(command, &arguments->train);
+  command->add_option("-n,--ranks", arguments->ranks, "Number of ranks")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command
+      ->add_option("--mpirun", arguments->launcher_arguments, "An argument for mpirun (repeatable)")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->callback([&chosen, arguments] { chosen = [=] { return run_launch(*arguments); }; });
+}
+
+void add_run_commands(CLI::App& app, Command& chosen) {
+  auto run = std::make_shared<std::string>();
+  const auto add = [&](const char* name, const char* help) {
+    auto* command = app.add_subcommand(name, help);
+    command->add_option("RUN", *run, "Run directory")->required();
+    return command;
+  };
+  auto as_json = std::make_shared<bool>(false);
+  auto* status = add("status", "Show what a run's coordinator knows");
+  status->add_flag("--json", *as_json, "As JSON");
+  status->callback(
+      [&chosen, run, as_json] { chosen = [=] { return run_status(*run, *as_json); }; });
+  add("stop", "Stop a run with a checkpoint")->callback([&chosen, run] {
+    chosen = [=] { return run_stop(*run); };
+  });
+  add("report", "Write RUN/report.html and RUN/report.json")->callback([&chosen, run] {
+    chosen = [=] { return run_report(*run); };
+  });
+  struct Logs {
+    int generation = 0, rank = -1, lines = 40;
+  };
+  auto logs = std::make_shared<Logs>();
+  auto* command = add("logs", "Show the ends of a run's logs");
+  command->add_option("--generation", logs->generation, "Default: the newest");
+  command->add_option("--rank", logs->rank, "Default: all");
+  command->add_option("--lines", logs->lines, "From each file")->capture_default_str();
+  command->callback([&chosen, run, logs] {
+    chosen = [=] { return run_logs(*run, logs->generation, logs->rank, logs->lines); };
+  });
+}
+
+void add_inference_commands(CLI::App& app, Command& chosen) {
+  auto evaluate = std::make_shared<EvaluateArguments>();
+  auto* command = app.add_subcommand("evaluate", "Measure a run's newest checkpoint");
+  command->add_option("RUN", evaluate->run, "Run directory")->required();
+  command->add_option("--data", evaluate->data, "Shards; default: the run's own test split");
+  command->add_option("--json", evaluate->json_path, "Write the numbers to this file");
+  command->add_option("--set", evaluate->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->callback([&chosen, evaluate] { chosen = [=] { return run_evaluate(*evaluate); }; });
+
+  auto caption = std::make_shared<CaptionArguments>();
+  command = app.add_subcommand("caption", "Name what is in images");
+  command->add_option("IMAGE", caption->images, "PNG or JPEG files")->required();
+  command->add_option("--run", caption->run, "Run directory")->required();
+  command->add_option("--set", caption->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->callback([&chosen, caption] { chosen = [=] { return run_caption(*caption); }; });
+
+  auto draw = std::make_shared<DrawArguments>();
+  command = app.add_subcommand("draw", "Draw images from names");
+  command->add_option("TEXT", draw->texts, "What to draw")->required();
+  command->add_option("--run", draw->run, "Run directory")->required();
+  command->add_option("--out", draw->out, "Folder for the PNG files")->capture_default_str();
+  command->add_option("--seed", draw->seed, "Random seed")->capture_default_str();
+  command->add_option("--copies", draw->copies, "Drawings of each text")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--zoom", draw->zoom, "Enlarge every pixel")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->add_option("--set", draw->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->callback([&chosen, draw] { chosen = [=] { return run_draw(*draw); }; });
+}
+
+void add_data_and_config(CLI::App& app, Command& chosen) {
+  auto inspect = std::make_shared<InspectArguments>();
+  auto* data = app.add_subcommand("data", "Look at data");
+  data->require_subcommand(1);
+  auto* command = data->add_subcommand("inspect", "Count and measure samples");
+  command->add_option("INPUT", inspect->inputs, "A config, or shards")->required();
+  command->add_option("--sheet", inspect->sheet, "Write a contact sheet of the first split (PNG)");
+  command->add_flag("--skip-bad", inspect->skip_bad_samples, "Count bad samples, do not fail");
+  command->add_flag("--json", inspect->as_json, "As JSON");
+  command->callback([&chosen, inspect] { chosen = [=] { return run_data_inspect(*inspect); }; });
+
+  auto key = std::make_shared<std::string>();
+  auto markdown = std::make_shared<bool>(false);
+  auto* config = app.add_subcommand("config", "About settings");
+  config->require_subcommand(1);
+  command = config->add_subcommand("explain", "What settings there are, or what one does");
+  command->add_option("KEY", *key, "For example checkpoint.every_steps");
+  command->add_flag("--markdown", *markdown, "The whole reference page");
+  command->callback(
+      [&chosen, key, markdown] { chosen = [=] { return run_config_explain(*key, *markdown); }; });
+
+  app.add_subcommand("doctor", "What this machine and build have, and what will be used")
+      ->callback([&chosen] { chosen = run_doctor; });
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Espalier trains one multimodal model on many objectives, over many processes.",
+               "espalier");
+  app.set_version_flag(
+      "--version", std::string("espalier " ESPALIER_VERSION " (LibTorch ") + TORCH_VERSION + ")");
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 64 usage or config, 70 internal, 75 stopped with a checkpoint,\n"
+      "93 do not start again.");
+  Command chosen;
+  add_train(app, chosen);
+  add_launch(app, chosen);
+  add_run_commands(app, chosen);
+  add_inference_commands(app, chosen);
+  add_data_and_config(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitDone : kExitUsage;
+  }
+  return chosen();
+}
+
+}  // namespace
+}  // namespace espalier
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  espalier::log_plainly();
+  try {
+    return espalier::run(argc, argv);
+  } catch (...) {
+    const auto failure = espalier::describe_failure(std::current_exception());
+    std::fprintf(stderr, "espalier: %s%s%s\n", failure.message.c_str(),
+                 failure.remedy.empty() ? "" : "; ", failure.remedy.c_str());
+    return failure.exit_code;
+  }
+}

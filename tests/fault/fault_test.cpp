@@ -1,0 +1,225 @@
+// Real processes: `espalier launch` and mpirun on a small run, with real faults. Working directory
+// is the root of the sources.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "fault/program.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kPatience_s = 240;
+
+class FaultTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    root_ = fs::path(testing::TempDir()) / ("fault-" + std::to_string(::getpid()));
+    fs::create_directories(root_);
+    Program reference(launch("reference"), root_ / "reference.txt");
+    ASSERT_EQ(reference.wait(kPatience_s), 0) << reference.output();
+  }
+  static void TearDownTestSuite() { fs::remove_all(root_); }
+
+  void SetUp() override { name_ = testing::UnitTest::GetInstance()->current_test_info()->name(); }
+  void TearDown() override {
+    if (HasFailure()) {
+      std::printf("---- %s\n%s\n", name_.c_str(), read_text(output()).c_str());
+      for (const auto& entry : fs::recursive_directory_iterator(run() / "logs")) {
+        if (!entry.is_regular_file()) continue;
+        std::printf("---- %s\n%s\n", entry.path().c_str(), read_text(entry.path()).c_str());
+      }
+    }
+  }
+
+  static std::vector<std::string> training(const std::string& name) {
+    return {std::string(ESPALIER_SOURCE_DIR) + "/tests/fault/tiny.toml", "--set",
+            "run.directory=" + (root_ / name).string()};
+  }
+  static std::vector<std::string> launch(const std::string& name) {
+    std::vector<std::string> out = {ESPALIER_PROGRAM, "launch"};
+    const auto rest = training(name);
+    out.insert(out.end(), rest.begin(), rest.end());
+    out.insert(out.end(), {"-n", "2"});
+    return out;
+  }
+  static std::vector<std::string> mpirun(const std::string& name, int ranks) {
+    std::vector<std::string> out = {"mpirun",          "-n",        std::to_string(ranks),
+                                    "--oversubscribe", "--bind-to", "none"};
+    if (::geteuid() == 0) out.push_back("--allow-run-as-root");
+    out.insert(out.end(), {ESPALIER_PROGRAM, "train"});
+    const auto rest = training(name);
+    out.insert(out.end(), rest.begin(), rest.end());
+    return out;
+  }
+
+  fs::path run() const { return root_ / name_; }
+  fs::path output() const { return root_ / (name_ + ".txt"); }
+  // In the middle of the first stage, with something to go on from.
+  bool reaches_the_middle() const {
+    return eventually(kPatience_s, [this] {
+      return trained_steps(run()) >= 60 && newest_checkpoint(run()) >= 40;
+    });
+  }
+  void expect_same_weights_as_reference() const {
+    EXPECT_EQ(newest_checkpoint(run()), newest_checkpoint(root_ / "reference"));
+    EXPECT_TRUE(final_weights(run()) == final_weights(root_ / "reference"));
+  }
+  std::string events() const { return read_text(run() / "events.jsonl"); }
+
+  static fs::path root_;
+  std::string name_;
+};
+fs::path FaultTest::root_;
+
+TEST_F(FaultTest, KilledRankIsNamedAndTheResultIsBitEqual) {
+  Program program(launch(name_), output());
+  ASSERT_TRUE(reaches_the_middle());
+  const int victim = pid_of_rank(run(), 1);
+  ASSERT_GT(victim, 0);
+  ::kill(victim, SIGKILL);
+  ASSERT_EQ(program.wait(kPatience_s), 0);
+  EXPECT_NE(events().find("rank 1 (pid " + std::to_string(victim) + ") died"), std::string::npos);
+  EXPECT_NE(events().find("generation 2, launcher"), std::string::npos);
+  expect_same_weights_as_reference();
+  EXPECT_TRUE(fs::exists(run() / "report.html"));
+}
+
+TEST_F(FaultTest, InterruptIsACheckpointAndExit75AndTheSameCommandGoesOn) {
+  {
+    Program program(launch(name_), output());
+    ASSERT_TRUE(reaches_the_middle());
+    program.signal(SIGINT);
+    ASSERT_EQ(program.wait(kPatience_s), 75);
+  }
+  const int64_t stopped_at = newest_checkpoint(run());
+  EXPECT_GE(stopped_at, 60);
+  EXPECT_LT(stopped_at, 200);
+  Program again(launch(name_), output());
+  ASSERT_EQ(again.wait(kPatience_s), 0);
+  EXPECT_NE(events().find("step-"), std::string::npos);
+  expect_same_weights_as_reference();
+}
+
+TEST_F(FaultTest, FrozenRankIsNamedAndReplaced) {
+  Program program(launch(name_), output());
+  ASSERT_TRUE(reaches_the_middle());
+  const int victim = pid_of_rank(run(), 1);
+  ASSERT_GT(victim, 0);
+  ::kill(victim, SIGSTOP);
+  ASSERT_EQ(program.wait(kPatience_s), 0);
+  EXPECT_NE(events().find("rank 1 (pid " + std::to_string(victim) + ") has been silent"),
+            std::string::npos);
+  EXPECT_NE(::kill(victim, 0), 0);
+  expect_same_weights_as_reference();
+}
+
+TEST_F(FaultTest, KilledLauncherLeavesNoRankBehind) {
+  Program program(launch(name_), output());
+  ASSERT_TRUE(reaches_the_middle());
+  const int rank = pid_of_rank(run(), 0);
+  std::ifstream stat("/proc/" + std::to_string(rank) + "/stat");
+  std::string ignored;
+  int launcher = 0;
+  stat >> ignored >> ignored >> ignored >> launcher;  // parent of a rank
+  ASSERT_GT(launcher, 1);
+  ::kill(launcher, SIGKILL);
+  EXPECT_TRUE(eventually(3, [&] { return ::kill(rank, 0) != 0; }));
+  ASSERT_EQ(program.wait(kPatience_s), 0);
+  expect_same_weights_as_reference();
+}
+
+TEST_F(FaultTest, CoordinatorThatComesBackAdoptsTheRunningRanks) {
+  {
+    Program program(launch(name_), output());
+    ASSERT_TRUE(reaches_the_middle());
+    program.signal(SIGKILL);
+    EXPECT_EQ(program.wait(10), 137);
+  }
+  Program again(launch(name_), output());
+  ASSERT_EQ(again.wait(kPatience_s), 0);
+  EXPECT_NE(events().find("went on with generation 1"), std::string::npos);
+  EXPECT_EQ(events().find("generation 2, launcher"), std::string::npos);
+  expect_same_weights_as_reference();
+}
+
+TEST_F(FaultTest, CrashLoopEndsAfterThreeLaunchesWithExit93) {
+  Program program(launch(name_), output());
+  int last_victim = 0;
+  EXPECT_TRUE(eventually(kPatience_s, [&] {
+    const int victim = pid_of_rank(run(), 0);
+    if (victim > 0 && victim != last_victim && newest_checkpoint(run()) < 0) {
+      ::kill(victim, SIGKILL);
+      last_victim = victim;
+    }
+    return !program.is_running();
+  }));
+  EXPECT_EQ(program.wait(1), 93);
+  EXPECT_NE(events().find("generation 3, launcher"), std::string::npos);
+  EXPECT_EQ(events().find("generation 4, launcher"), std::string::npos);
+}
+
+TEST_F(FaultTest, MissingDataEndsWithExit64AndIsNotTriedAgain) {
+  auto arguments = launch(name_);
+  arguments.insert(arguments.end(), {"--set", "data.train=[\"no/such.tar\"]"});
+  Program program(arguments, output());
+  EXPECT_EQ(program.wait(kPatience_s), 64);
+  EXPECT_NE(program.output().find("no/such.tar"), std::string::npos);
+  EXPECT_EQ(events().find("generation 2"), std::string::npos);
+}
+
+TEST_F(FaultTest, SecondCoordinatorOnTheSameRunIsRefused) {
+  Program first(launch(name_), output());
+  ASSERT_TRUE(eventually(kPatience_s, [this] { return pid_of_rank(run(), 0) > 0; }));
+  Program second(launch(name_), root_ / "second.txt");
+  EXPECT_EQ(second.wait(kPatience_s), 64);
+  EXPECT_NE(second.output().find("another coordinator"), std::string::npos);
+  first.signal(SIGTERM);
+  EXPECT_EQ(first.wait(kPatience_s), 75);
+}
+
+TEST_F(FaultTest, StopCommandStopsTheRunWithACheckpoint) {
+  Program program(launch(name_), output());
+  ASSERT_TRUE(reaches_the_middle());
+  Program stop({ESPALIER_PROGRAM, "stop", run().string()}, root_ / "stop.txt");
+  EXPECT_EQ(stop.wait(60), 0) << stop.output();
+  EXPECT_EQ(program.wait(kPatience_s), 75);
+  EXPECT_GE(newest_checkpoint(run()), 60);
+}
+
+TEST_F(FaultTest, TwoRanksUnderMpirunAloneGiveTheSameWeights) {
+  Program program(mpirun(name_, 2), output());
+  ASSERT_EQ(program.wait(kPatience_s), 0);
+  EXPECT_NE(program.output().find("mpirun: OMPI_COMM_WORLD_RANK=0"), std::string::npos);
+  expect_same_weights_as_reference();
+}
+
+TEST_F(FaultTest, ThreeRanksUnderMpirunTrainToo) {
+  Program program(mpirun(name_, 3), output());
+  ASSERT_EQ(program.wait(kPatience_s), 0);
+  EXPECT_EQ(newest_checkpoint(run()), newest_checkpoint(root_ / "reference"));
+}
+
+TEST_F(FaultTest, OneRankAloneStopsOnSigtermWithACheckpointAndGoesOn) {
+  std::vector<std::string> arguments = {ESPALIER_PROGRAM, "train"};
+  const auto rest = training(name_);
+  arguments.insert(arguments.end(), rest.begin(), rest.end());
+  {
+    Program program(arguments, output());
+    ASSERT_TRUE(reaches_the_middle());
+    program.signal(SIGTERM);
+    ASSERT_EQ(program.wait(kPatience_s), 75);
+  }
+  EXPECT_GE(newest_checkpoint(run()), 60);
+  Program again(arguments, output());
+  EXPECT_EQ(again.wait(kPatience_s), 0);
+}
+
+}  // namespace
+}  // namespace espalier
