@@ -250,8 +250,8 @@ json evaluate_generation(UnifiedStage& stage, Communicator& comm, const Split& s
   const Split drawn_seen = load_split(stage, stage.train_data(), request.is_final ? 96 : kColumns);
   Split drawn_unseen = unseen;
   const int64_t kept = std::min(on_sheet, unseen.size());
-  const torch::Tensor spread =
-      torch::arange(kept, torch::kLong) * unseen.size() / std::max<int64_t>(1, kept);
+  const torch::Tensor spread = torch::div(torch::arange(kept, torch::kLong) * unseen.size(),
+                                          std::max<int64_t>(1, kept), "floor");
   drawn_unseen.samples.clear();
   for (int64_t i = 0; i < kept; ++i) {
     drawn_unseen.samples.push_back(unseen.samples[static_cast<size_t>(i * unseen.size() / kept)]);
