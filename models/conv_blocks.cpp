@@ -20,12 +20,13 @@ at::ScalarType compute_type(const at::Tensor& tensor) {
                                                    : tensor.scalar_type();
 }
 
+// Views: (B, H, W, C) and (B, C, H, W) in channels-last order are the same memory. So for weights.
 at::Tensor as_channels_first(const at::Tensor& map) { return map.permute({0, 3, 1, 2}); }
 at::Tensor as_channels_last(const at::Tensor& map) { return map.permute({0, 2, 3, 1}); }
 
 at::Tensor convolve(const at::Tensor& map, const at::Tensor& weight, const at::Tensor& bias) {
-  return as_channels_last(at::convolution(as_channels_first(map), weight, bias, {1, 1}, {1, 1},
-                                          {1, 1}, false, {0, 0}, 1))
+  return as_channels_last(at::convolution(as_channels_first(map), as_channels_first(weight), bias,
+                                          {1, 1}, {1, 1}, {1, 1}, false, {0, 0}, 1))
       .contiguous();
 }
 
@@ -35,11 +36,12 @@ struct ConvGradients {
 
 ConvGradients convolve_backward(const at::Tensor& gradient, const at::Tensor& map,
                                 const at::Tensor& weight, bool input_wanted) {
-  auto [input, d_weight, d_bias] = at::convolution_backward(
-      as_channels_first(gradient), as_channels_first(map), weight, at::IntArrayRef(weight.size(0)),
-      {1, 1}, {1, 1}, {1, 1}, false, {0, 0}, 1, {input_wanted, true, true});
-  return {input.defined() ? as_channels_last(input).contiguous() : input, d_weight.to(at::kFloat),
-          d_bias.to(at::kFloat)};
+  auto [input, d_weight, d_bias] =
+      at::convolution_backward(as_channels_first(gradient), as_channels_first(map),
+                               as_channels_first(weight), at::IntArrayRef(weight.size(0)), {1, 1},
+                               {1, 1}, {1, 1}, false, {0, 0}, 1, {input_wanted, true, true});
+  return {input.defined() ? as_channels_last(input).contiguous() : input,
+          as_channels_last(d_weight).to(at::kFloat).contiguous(), d_bias.to(at::kFloat)};
 }
 
 // Rows with one row of zeros behind them, where the neighbour table points for absent cells.
@@ -64,23 +66,21 @@ at::Tensor gather_taps(const at::Tensor& padded, const at::Tensor& neighbours) {
       .view({neighbours.size(0), kTaps * padded.size(1)});
 }
 
-// (O, C, 3, 3) -> (9 C, O), rows in the order of gather_taps.
-at::Tensor taps_to_output(const at::Tensor& weight) {
-  return weight.permute({2, 3, 1, 0}).reshape({kTaps * weight.size(1), weight.size(0)});
-}
+// (O, 3, 3, C) -> (9 C, O), rows in the order of gather_taps. A view.
+at::Tensor taps_to_output(const at::Tensor& weight) { return weight.flatten(1).t(); }
 
 // The weight of the backward pass to the input: cell u touches v through tap k exactly when v
 // touches u through tap 8 - k, so the same table serves, with the taps reversed. (9 O, C).
 at::Tensor reversed_taps_to_input(const at::Tensor& weight) {
-  return weight.flip({2, 3})
-      .permute({2, 3, 0, 1})
-      .reshape({kTaps * weight.size(0), weight.size(1)});
+  return weight.flip({1, 2})
+      .permute({1, 2, 0, 3})
+      .reshape({kTaps * weight.size(0), weight.size(3)});
 }
 
 at::Tensor visible_weight_gradient(const at::Tensor& gradient, const at::Tensor& taps) {
-  const int64_t out = gradient.size(1);
-  const int64_t in = taps.size(1) / kTaps;
-  return at::mm(gradient.t(), taps).view({out, 3, 3, in}).permute({0, 3, 1, 2}).to(at::kFloat);
+  return at::mm(gradient.t(), taps)
+      .to(at::kFloat)
+      .view({gradient.size(1), 3, 3, taps.size(1) / kTaps});
 }
 
 at::Tensor bias_gradient(const at::Tensor& gradient) { return gradient.sum(0, false, at::kFloat); }
@@ -203,27 +203,21 @@ struct VisibleBlock : torch::autograd::Function<VisibleBlock> {
   }
 };
 
-// Autocast would cast what the functions above have already cast, once more and with a cache.
-template <class Function, class... Inputs>
-at::Tensor apply_without_autocast(const Inputs&... inputs) {
-  return Function::apply(inputs...);
-}
-
 }  // namespace
 
 Conv3x3Impl::Conv3x3Impl(int64_t in_channels, int64_t out_channels) {
   const double deviation = std::sqrt(2.0 / static_cast<double>(kTaps * in_channels));
   weight =
-      register_parameter("weight", torch::randn({out_channels, in_channels, 3, 3}) * deviation);
+      register_parameter("weight", torch::randn({out_channels, 3, 3, in_channels}) * deviation);
   bias = register_parameter("bias", torch::zeros({out_channels}));
 }
 
 at::Tensor Conv3x3Impl::forward(const at::Tensor& map) {
-  return apply_without_autocast<DenseConv>(map, weight, bias);
+  return DenseConv::apply(map, weight, bias);
 }
 
 at::Tensor Conv3x3Impl::forward_visible(const at::Tensor& rows, const at::Tensor& neighbours) {
-  return apply_without_autocast<VisibleConv>(rows, neighbours, weight, bias);
+  return VisibleConv::apply(rows, neighbours, weight, bias);
 }
 
 ResidualBlockImpl::ResidualBlockImpl(int64_t channels) {
@@ -234,14 +228,13 @@ ResidualBlockImpl::ResidualBlockImpl(int64_t channels) {
 }
 
 at::Tensor ResidualBlockImpl::forward(const at::Tensor& map) {
-  return apply_without_autocast<DenseBlock>(map, first->weight, first->bias, second->weight,
-                                            second->bias);
+  return DenseBlock::apply(map, first->weight, first->bias, second->weight, second->bias);
 }
 
 at::Tensor ResidualBlockImpl::forward_visible(const at::Tensor& rows,
                                               const at::Tensor& neighbours) {
-  return apply_without_autocast<VisibleBlock>(rows, neighbours, first->weight, first->bias,
-                                              second->weight, second->bias);
+  return VisibleBlock::apply(rows, neighbours, first->weight, first->bias, second->weight,
+                             second->bias);
 }
 
 ResidualBlocksImpl::ResidualBlocksImpl(int64_t channels, int64_t count) {

@@ -12,7 +12,9 @@ namespace espalier {
 // table of neighbours (models/masking.h) says who touches whom. It gives what the dense form gives
 // at visible cells when masked cells are zeroed before each convolution, without computing them.
 
-// 3x3, stride 1, zero padding. Weight (O, C, 3, 3) as everywhere.
+// 3x3, stride 1, zero padding. Weight (O, 3, 3, C), not PyTorch's (O, C, 3, 3): the order in which
+// the taps of a cell are gathered, and what channels-last convolutions want, so that neither the
+// weight nor its gradient is ever rearranged.
 class Conv3x3Impl : public torch::nn::Module {
  public:
   Conv3x3Impl(int64_t in_channels, int64_t out_channels);

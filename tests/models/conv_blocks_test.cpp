@@ -8,7 +8,8 @@ namespace espalier {
 namespace {
 
 at::Tensor plain_conv(const at::Tensor& map, const Conv3x3& layer) {
-  return at::conv2d(map.permute({0, 3, 1, 2}), layer->weight, layer->bias, 1, 1)
+  return at::conv2d(map.permute({0, 3, 1, 2}), layer->weight.permute({0, 3, 1, 2}), layer->bias, 1,
+                    1)
       .permute({0, 2, 3, 1});
 }
 

@@ -10,6 +10,11 @@
 namespace espalier {
 namespace {
 
+// PyTorch's order of a convolution's weight to ours.
+at::Tensor reordered(const at::Tensor& weight) {
+  return weight.dim() == 4 ? weight.permute({0, 2, 3, 1}).contiguous() : weight;
+}
+
 // Written by tests/parity/dump_image_tokenizer.py with the reference in plain PyTorch.
 class ImageTokenizerParity : public testing::Test {
  protected:
@@ -29,7 +34,7 @@ class ImageTokenizerParity : public testing::Test {
     model_ = ImageTokenizer(options);
     TensorMap weights, target;
     for (const auto& [name, tensor] : golden_) {
-      if (name.starts_with("weights.")) weights[name.substr(8)] = tensor;
+      if (name.starts_with("weights.")) weights[name.substr(8)] = reordered(tensor);
     }
     for (const auto& item : model_->named_parameters()) target[item.key()] = item.value();
     for (const auto& item : model_->named_buffers()) target[item.key()] = item.value();
@@ -50,7 +55,7 @@ class ImageTokenizerParity : public testing::Test {
   }
 
   void expect_close(const at::Tensor& got, const std::string& name) const {
-    const at::Tensor& expected = golden_.at(name);
+    const at::Tensor expected = reordered(golden_.at(name));
     EXPECT_TRUE(torch::allclose(got, expected, 1e-4, 1e-6))
         << name << ": off by " << (got - expected).abs().max().item<double>() << " of "
         << expected.abs().max().item<double>();
