@@ -38,9 +38,11 @@ std::string cut(const std::string& text, int columns) {
   return out;
 }
 
+// 0 where nobody looks: a file, a pipe, or the terminal without a size that mpirun puts between a
+// rank and its own output.
 int terminal_columns(std::FILE* out) {
   winsize size{};
-  if (::ioctl(::fileno(out), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  if (::isatty(::fileno(out)) != 1 || ::ioctl(::fileno(out), TIOCGWINSZ, &size) != 0) return 0;
   return size.ws_col;
 }
 
@@ -67,7 +69,7 @@ std::string format_bar(const StepReport& report, std::string_view phase, int col
 
 std::string format_line(const StepReport& report) { return report.stage + " " + numbers(report); }
 
-Progress::Progress(std::FILE* out) : out_(out), terminal_(::isatty(::fileno(out)) == 1) {}
+Progress::Progress(std::FILE* out) : out_(out), terminal_(terminal_columns(out) > 0) {}
 
 Progress::~Progress() { close(); }
 
