@@ -404,14 +404,16 @@ void Coordinator::on_launcher_exited(const LauncherExited& event) {
     return finish(CoordinatorState::kFailed, *final_exit_code(failure_->failure_class),
                   failure_->what);
   }
-  if ((event.exit_status == 0 && !any_stopped) || (event.exit_status < 0 && all_done)) {
+  const bool looks_done = event.exit_status == 0 && !any_stopped && !failure_;
+  if (looks_done || (event.exit_status <= 0 && all_done)) {
     return finish(CoordinatorState::kSucceeded, 0, "done");
   }
-  if (any_stopped || event.exit_status == 75) {
-    return finish(CoordinatorState::kPreempted, 75,
-                  stop_why_.value_or("a rank was stopped") + where);
-  }
   if (stop_why_) return finish(CoordinatorState::kPreempted, 75, *stop_why_ + where);
+  // Ranks that are ended after a failure may still manage to stop in good order; that is no stop
+  // that anyone asked for.
+  if (!failure_ && (any_stopped || event.exit_status == 75)) {
+    return finish(CoordinatorState::kPreempted, 75, "a rank was stopped" + where);
+  }
   if (event.exit_status == 64 || event.exit_status == 93) {
     return finish(CoordinatorState::kFailed, event.exit_status,
                   "the ranks ended with exit code " + std::to_string(event.exit_status));

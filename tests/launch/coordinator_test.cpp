@@ -349,6 +349,27 @@ TEST_F(CoordinatorOfTwo, ASecondStopEndsAtOnce) {
   expect_finish(75, CoordinatorState::kPreempted);
 }
 
+TEST_F(CoordinatorOfTwo, ARankThatIsStoppedFromOutsideEndsTheRunWithExit75) {
+  start_and_join();
+  beat(5);
+  bye(75, 75, 75);
+  expect_finish(75, CoordinatorState::kPreempted);
+}
+
+TEST_F(CoordinatorOfTwo, RanksThatStopInGoodOrderAfterAHangAreLaunchedAgain) {
+  start_and_join();
+  beat(5);
+  for (int second = 0; second < 16; ++second) {
+    now_ += 1;
+    tell(RankBeat{1, 0, 5 + second, "train"});
+    tell(ClockTick{});
+  }
+  EXPECT_EQ(take<EndJob>().size(), 1u);
+  commit(21);
+  bye(75, 75, 75);
+  EXPECT_EQ(machine_.state(), CoordinatorState::kBackoff);
+}
+
 TEST_F(CoordinatorOfTwo, StopDuringBackOffFinishesWithoutALaunch) {
   start_and_join();
   tell(LauncherExited{139});
