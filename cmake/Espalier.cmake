@@ -22,7 +22,7 @@ endfunction()
 # Sets OUT to whether FILE, or a header of the project that it includes, includes one of LibTorch's.
 function(espalier_sees_torch file out)
   get_property(answer GLOBAL PROPERTY espalier_sees_torch_${file})
-  if(NOT answer)
+  if("${answer}" STREQUAL "")
     set(answer no)
     file(STRINGS ${file} lines REGEX "^#include [<\"](torch|ATen|c10|comm|data|models|trainer|launch|tests)/")
     foreach(line ${lines})
