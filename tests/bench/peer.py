@@ -112,6 +112,8 @@ def load(path, rank, world, steps):
         shared = {n: file.get_tensor(n) for n in names if "." not in n}
         module = (TokenizerStep if setup["kind"] == "tokenizer" else UnifiedStep)(setup, shared)
         weights.pop("teacher_mean", None)
+        # 3x3 convolutions are kept (O, 3, 3, C) there and (O, C, 3, 3) here.
+        weights = {n: w.permute(0, 3, 1, 2) if w.dim() == 4 and w.shape[1:3] == (3, 3) else w for n, w in weights.items()}
         module.model.load_state_dict(weights)
         by_slot = {}
         for name in names:
