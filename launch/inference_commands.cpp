@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include <spdlog/spdlog.h>
+#include <ATen/Parallel.h>
 
 #include "data/contact_sheet.h"
 #include "data/image_codec.h"
@@ -27,6 +27,8 @@ UnifiedStage& unified_stage(const InferenceRun& run) {
 
 InferenceRun load(const std::string& run_directory, const std::vector<std::string>& sets) {
   InferenceRun run = load_for_inference(run_directory, sets);
+  const int64_t threads = run.config->compute.threads_per_rank;
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
   std::fprintf(stderr, "using %s\n", run.checkpoint.c_str());
   return run;
 }

@@ -79,7 +79,11 @@ std::string table_by_stage(const json& object) {
 }
 
 std::string table_of_examples(const json& list) {
+  // What is true beside what the model says; JSON has no order of its own.
   std::vector<std::string> columns;
+  for (const char* key : {"caption", "written", "group", "answered"}) {
+    if (list[0].contains(key)) columns.push_back(key);
+  }
   for (const auto& row : list) {
     for (const auto& [key, value] : row.items()) {
       if (std::find(columns.begin(), columns.end(), key) == columns.end()) columns.push_back(key);

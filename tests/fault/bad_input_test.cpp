@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kPatience_s = 120;
+constexpr double kPatience_s = 300;
 
 class BadInput : public testing::Test {
  protected:
@@ -74,10 +74,11 @@ TEST_F(BadInput, UnknownKeyIsAnsweredWithTheNearestOne) {
 }
 
 TEST_F(BadInput, UnknownKeyInTheFileIsNamedWithItsLine) {
-  const std::string config = folder_.write("typo.toml", read_file(tiny()) + "\n[lgo]\nevery=1\n");
+  const std::string config =
+      folder_.write("typo.toml", read_file(tiny()) + "\n[evaluation]\nevery_stps = 1\n");
   const Result result = espalier({"train", config});
   expect_refused(result, "typo.toml:");
-  EXPECT_NE(result.output.find("log"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("evaluation.every_steps"), std::string::npos) << result.output;
 }
 
 TEST_F(BadInput, WrongTypeIsNamed) {

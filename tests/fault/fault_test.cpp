@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kPatience_s = 240;
+constexpr double kPatience_s = 600;
 
 class FaultTest : public testing::Test {
  protected:
