@@ -154,6 +154,7 @@ void Coordinator::on_start(const CoordinatorStart& event) {
     note("adopted", "went on with " + which + ", which outlived its coordinator");
     ranks_.assign(static_cast<size_t>(limits_.world_size), RankView{});
     commit_at_launch_ = last_commit_;
+    last_watch_ = now_;
     enter(CoordinatorState::kRendezvous);
     return;
   }
@@ -173,6 +174,7 @@ void Coordinator::launch() {
   failure_.reset();
   ending_since_.reset();
   killed_ = false;
+  last_watch_ = now_;
   commit_at_launch_ = last_commit_;
   enter(CoordinatorState::kLaunching);
   act(LaunchJob{generation_});
@@ -288,7 +290,20 @@ void Coordinator::fail(Failure failure) {
 
 void Coordinator::on_tick_running() { watch_ranks(); }
 
+// A coordinator that was suspended, or got no processor, has beats waiting unread; they are not
+// late.
+void Coordinator::forgive_own_absence() {
+  const Seconds absence = now_ - last_watch_;
+  last_watch_ = now_;
+  if (absence < limits_.late_watch_s) return;
+  for (auto& view : ranks_) {
+    view.last_beat = std::min(now_, view.last_beat + absence);
+    view.last_progress = std::min(now_, view.last_progress + absence);
+  }
+}
+
 void Coordinator::watch_ranks() {
+  forgive_own_absence();
   // The launcher usually ends the job within two seconds of a rank's death; if not, help it.
   if (failure_ && now_ - failure_at_ > limits_.lost_rank_grace_s) return end_job();
 

@@ -23,6 +23,7 @@ struct CoordinatorLimits {
   Seconds evaluation_deadline_s = 900;
   Seconds drain_deadline_s = 300;  // from STOP to the last rank's end
   Seconds kill_grace_s = 10;       // from a request to the launcher to end, to SIGKILL
+  Seconds late_watch_s = 2;        // a clock that jumped by more stood still for the coordinator
   Seconds lost_rank_grace_s = 5;   // a rank that hung up may come back; a dead one may not
   Seconds backoff_base_s = 1;
   Seconds backoff_cap_s = 300;
@@ -95,6 +96,7 @@ class Coordinator {
     actions_.emplace_back(std::in_place_type<A>, std::move(action));
   }
   void launch();
+  void forgive_own_absence();
   void watch_ranks();
   void relaunch_or_give_up(const Failure& failure);
   void finish(CoordinatorState state, int exit_code, const std::string& why);
@@ -123,6 +125,7 @@ class Coordinator {
   std::optional<std::string> stop_why_;
   Seconds now_ = 0;
   Seconds state_since_ = 0;
+  Seconds last_watch_ = 0;
   Seconds next_launch_ = 0;
   std::optional<Seconds> ending_since_;  // the launcher was asked to end the job
   bool killed_ = false;

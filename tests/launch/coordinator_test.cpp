@@ -201,6 +201,16 @@ TEST_F(CoordinatorOfTwo, ASilentRankIsSuspectThenDead) {
   EXPECT_EQ(take<EndJob>().size(), 1u);
 }
 
+TEST_F(CoordinatorOfTwo, ACoordinatorThatWasAwayDoesNotBlameTheRanks) {
+  start_and_join();
+  run(3, 5, 5);
+  now_ += 120;  // suspended; the ranks' beats wait in the sockets
+  tell(ClockTick{});
+  run(3, 6, 6);
+  EXPECT_TRUE(take<EndJob>().empty());
+  EXPECT_FALSE(noted("suspect", "rank"));
+}
+
 TEST_F(CoordinatorOfTwo, ARankThatBeatsWithoutProgressIsNamed) {
   start_and_join();
   beat(5);
