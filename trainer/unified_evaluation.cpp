@@ -28,13 +28,12 @@ struct Split {
   int64_t size() const { return static_cast<int64_t>(samples.size()); }
 };
 
-// About `count` samples, evenly spread, all when count is 0.
-Split load_split(UnifiedStage& stage, const ShardDataset& data, int64_t count) {
+Split load_split(UnifiedStage& stage, const ShardDataset& data,
+                 const std::vector<int64_t>& samples) {
   Split split;
-  const int64_t n = count == 0 ? data.size() : std::min(count, data.size());
   std::vector<Image> images;
-  for (int64_t i = 0; i < n; ++i) {
-    split.samples.push_back(data.get(i * data.size() / n));
+  for (const int64_t sample : samples) {
+    split.samples.push_back(data.get(sample));
     images.push_back(split.samples.back().image);
   }
   split.images = images_to_tensor(images).to(stage.device());
@@ -241,13 +240,23 @@ std::vector<double> to_vector(const torch::Tensor& t) {
   return {d.data_ptr<double>(), d.data_ptr<double>() + d.numel()};
 }
 
-json evaluate_generation(UnifiedStage& stage, Communicator& comm, const Split& seen,
-                         const Split& unseen, const EvaluationRequest& request, json& pictures) {
+// `count` of the training samples that drawing is trained on.
+Split load_drawn(UnifiedStage& stage, int64_t count) {
+  std::vector<int64_t> samples;
+  for (const int64_t i : spread_indices(count, static_cast<int64_t>(stage.drawn().size()))) {
+    samples.push_back(stage.drawn()[static_cast<size_t>(i)]);
+  }
+  return load_split(stage, stage.train_data(), samples);
+}
+
+json evaluate_generation(UnifiedStage& stage, Communicator& comm, const Split& unseen,
+                         const EvaluationRequest& request, json& pictures) {
   const int64_t stages = stage.model()->options().stages;
-  const torch::Tensor forced_seen = teacher_forced(stage, comm, seen).mean(0);
+  const torch::Tensor forced_seen =
+      teacher_forced(stage, comm, load_drawn(stage, unseen.size())).mean(0);
   const torch::Tensor forced_unseen = teacher_forced(stage, comm, unseen).mean(0);
   const int64_t on_sheet = request.is_final ? 2 * kColumns : kColumns;
-  const Split drawn_seen = load_split(stage, stage.train_data(), request.is_final ? 96 : kColumns);
+  const Split drawn_seen = load_drawn(stage, request.is_final ? 96 : kColumns);
   Split drawn_unseen = unseen;
   const int64_t kept = std::min(on_sheet, unseen.size());
   const torch::Tensor spread = torch::div(torch::arange(kept, torch::kLong) * unseen.size(),
@@ -267,6 +276,7 @@ json evaluate_generation(UnifiedStage& stage, Communicator& comm, const Split& s
       {"code_loss_by_stage_seen", to_vector(forced_seen.narrow(0, stages, stages))},
       {"code_loss_by_stage_unseen", to_vector(forced_unseen.narrow(0, stages, stages))},
       {"draw_psnr_db_seen", mean_psnr_db(seen_drawing.images, seen_drawing.reconstructions)},
+      {"drawn_names", stage.drawn().size()},
       {"drawn_seen", names_of(drawn_seen, on_sheet)},
       {"drawn_unseen", names_of(drawn_unseen, on_sheet)},
       {"drawn_columns", kColumns}};
@@ -316,12 +326,13 @@ json evaluate_unified(UnifiedStage& stage, const RunConfig& config, Communicator
   const int64_t limit =
       request.is_final ? request.max_samples
                        : std::min<int64_t>(request.max_samples == 0 ? 64 : request.max_samples, 64);
-  const Split unseen = load_split(stage, held_out, limit);
-  const Split seen = load_split(stage, stage.train_data(), unseen.size());
+  const Split unseen = load_split(stage, held_out, spread_indices(limit, held_out.size()));
+  const Split seen = load_split(stage, stage.train_data(),
+                                spread_indices(unseen.size(), stage.train_data().size()));
   json result = {{"pictures", json::array()}};
   result["understanding"] = evaluate_understanding(stage, comm, seen, unseen, request.is_final);
   result["generation"] =
-      evaluate_generation(stage, comm, seen, unseen, request, result["pictures"]);
+      evaluate_generation(stage, comm, unseen, request, result["pictures"]);
   return result;
 }
 

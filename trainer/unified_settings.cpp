@@ -49,6 +49,12 @@ void declare_unified_settings(Settings& settings, UnifiedConfig& config) {
                 .unit = "channels",
                 .min = 8,
                 .max = 262144});
+  settings.add("model.drawn_samples", config.drawn_samples,
+               {.help = "Train drawing on this many training images, evenly spread; 0 = all. The "
+                        "other tasks read every image.",
+                .unit = "images",
+                .min = 0,
+                .max = 1e12});
   settings.add(
       "model.condition_dropout", config.condition_dropout,
       {.help = "Share of names replaced by the null condition, so that drawing can be guided.",

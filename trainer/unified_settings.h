@@ -21,6 +21,7 @@ struct UnifiedConfig {
   int64_t depth_heads = 4;
   int64_t depth_layers = 2;
   int64_t depth_feed_forward_width = 352;
+  int64_t drawn_samples = 0;
   double condition_dropout = 0.1;
   double guidance = 2.0;
   double temperature = 0.5;

@@ -39,6 +39,13 @@ ImageTokenizer find_tokenizer(const std::vector<Stage*>& earlier, const std::str
 
 }  // namespace
 
+std::vector<int64_t> spread_indices(int64_t count, int64_t size) {
+  const int64_t n = count == 0 ? size : std::min(count, size);
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < n; ++i) indices.push_back(i * size / n);
+  return indices;
+}
+
 UnifiedStage::UnifiedStage(const StageContext& context)
     : config_(context.config),
       stage_(context.stage),
@@ -51,6 +58,7 @@ UnifiedStage::UnifiedStage(const StageContext& context)
                                      .image_size = static_cast<int>(config_.data.image_size),
                                      .required_fields = {"caption", "group"}});
   fingerprint_ = train_->fingerprint();
+  drawn_ = spread_indices(config_.model.drawn_samples, train_->size());
   learn_text(context.for_training);
   make_model();
   state_changed();
@@ -175,7 +183,12 @@ std::unique_ptr<MicroBatch> UnifiedStage::load(int64_t step, int64_t slot) {
   SequencePacker packer(tokens_, model_->options().image_positions);
   std::vector<int64_t> samples, views;
   for (int64_t i = 0; i < size; ++i) {
-    const int64_t sample = sample_at(order_seed, turn.earlier * size + i, train_->size());
+    const int64_t position = turn.earlier * size + i;
+    const int64_t sample =
+        batch->kind == kDraw
+            ? drawn_[static_cast<size_t>(
+                  sample_at(order_seed, position, static_cast<int64_t>(drawn_.size())))]
+            : sample_at(order_seed, position, train_->size());
     const auto s = static_cast<size_t>(sample);
     int64_t view = static_cast<int64_t>(rng.below(kViews));
     const double drop = rng.uniform();

@@ -19,6 +19,9 @@
 
 namespace espalier {
 
+// `count` of 0..size-1, evenly spread; all of them when count is 0 or more than there are.
+std::vector<int64_t> spread_indices(int64_t count, int64_t size);
+
 // Trains the Y-shaped model on the frozen image tokenizer of an earlier stage: caption (image ->
 // name) and group (image and question -> group) through the understanding branch, draw (name ->
 // codes of the image) through the generation branch. One task per micro-batch.
@@ -62,6 +65,7 @@ class UnifiedStage : public Stage {
   const BytePairTokenizer& text() const { return *text_; }
   const std::vector<std::string>& groups() const { return groups_; }
   const ShardDataset& train_data() const { return *train_; }
+  const std::vector<int64_t>& drawn() const { return drawn_; }  // training samples that are drawn
   const ImageCodes& train_codes() const { return codes_; }
   at::Device device() const { return device_; }
   const SequenceTokens& tokens() const { return tokens_; }
@@ -96,6 +100,7 @@ class UnifiedStage : public Stage {
   std::vector<std::vector<int64_t>> group_answers_;  // token ids by group
   std::vector<int64_t> group_of_;                    // by sample
   std::vector<int64_t> question_;
+  std::vector<int64_t> drawn_;
   TaskSchedule schedule_;
   ImageCodes codes_;         // of the training set
   torch::Tensor codebooks_;  // scaled, pixel stages
