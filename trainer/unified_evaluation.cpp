@@ -331,8 +331,7 @@ json evaluate_unified(UnifiedStage& stage, const RunConfig& config, Communicator
                                 spread_indices(unseen.size(), stage.train_data().size()));
   json result = {{"pictures", json::array()}};
   result["understanding"] = evaluate_understanding(stage, comm, seen, unseen, request.is_final);
-  result["generation"] =
-      evaluate_generation(stage, comm, unseen, request, result["pictures"]);
+  result["generation"] = evaluate_generation(stage, comm, unseen, request, result["pictures"]);
   return result;
 }
 

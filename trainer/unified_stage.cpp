@@ -184,11 +184,10 @@ std::unique_ptr<MicroBatch> UnifiedStage::load(int64_t step, int64_t slot) {
   std::vector<int64_t> samples, views;
   for (int64_t i = 0; i < size; ++i) {
     const int64_t position = turn.earlier * size + i;
-    const int64_t sample =
-        batch->kind == kDraw
-            ? drawn_[static_cast<size_t>(
-                  sample_at(order_seed, position, static_cast<int64_t>(drawn_.size())))]
-            : sample_at(order_seed, position, train_->size());
+    const int64_t sample = batch->kind == kDraw
+                               ? drawn_[static_cast<size_t>(sample_at(
+                                     order_seed, position, static_cast<int64_t>(drawn_.size())))]
+                               : sample_at(order_seed, position, train_->size());
     const auto s = static_cast<size_t>(sample);
     int64_t view = static_cast<int64_t>(rng.below(kViews));
     const double drop = rng.uniform();
