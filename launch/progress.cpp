@@ -94,7 +94,10 @@ void Progress::phase(std::string_view phase) {
   const std::lock_guard lock(mutex_);
   if (phase == phase_) return;
   phase_ = phase;
-  if (terminal_ && have_report_ && std::chrono::steady_clock::now() - last_ > kRedrawPeriod) draw();
+  const auto now = std::chrono::steady_clock::now();
+  if (!terminal_ || !have_report_ || now - last_ < kRedrawPeriod) return;
+  last_ = now;
+  draw();
 }
 
 void Progress::say(const std::string& line) {

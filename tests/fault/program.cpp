@@ -43,6 +43,11 @@ Program::Program(std::vector<std::string> arguments, fs::path output) : output_(
 
 Program::~Program() {
   if (!is_running()) return;
+  // Twice: a coordinator then ends its ranks at once instead of leaving them behind.
+  for (int i = 0; i < 2; ++i) {
+    ::kill(pid_, SIGTERM);
+    if (wait(i == 0 ? 0.5 : 15) >= 0) return;
+  }
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
 }
