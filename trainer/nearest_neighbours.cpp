@@ -10,6 +10,8 @@ double nearest_neighbour_accuracy(const at::Tensor& reference, const at::Tensor&
                                   const at::Tensor& queries, const at::Tensor& query_labels,
                                   int64_t k) {
   const torch::NoGradGuard no_gradient;
+  // Evaluation may run in bf16, whose rounding swaps neighbours.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   if (queries.size(0) == 0 || reference.size(0) == 0) return 0.0;
   const auto unit = [](const at::Tensor& rows) {
     const at::Tensor flat = rows.flatten(1).to(at::kFloat);

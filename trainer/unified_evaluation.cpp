@@ -170,11 +170,13 @@ Drawing draw_all(UnifiedStage& stage, Communicator& comm, const Split& split) {
   Drawing drawing;
   drawing.images = gather_shares(comm, split.size(), shape, [&](const torch::Tensor& indices) {
     std::vector<std::string> names;
+    std::vector<int64_t> streams;
     for (int64_t i = 0; i < indices.size(0); ++i) {
-      names.push_back(split.samples[static_cast<size_t>(indices[i].item<int64_t>())].caption);
+      streams.push_back(indices[i].item<int64_t>());
+      names.push_back(split.samples[static_cast<size_t>(streams.back())].caption);
     }
     return stage.image_tokenizer()->decode_pixels(
-        stage.draw_codes(names, stage.default_sampling(), kDrawSeed));
+        stage.draw_codes(names, streams, stage.default_sampling(), kDrawSeed));
   });
   drawing.images.clamp_(-1, 1);
   drawing.reconstructions =

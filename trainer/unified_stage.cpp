@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 #include <set>
 
 #include "data/random.h"
@@ -306,7 +307,9 @@ std::vector<std::string> UnifiedStage::caption(const std::vector<Image>& images)
 }
 
 torch::Tensor UnifiedStage::draw_codes(const std::vector<std::string>& texts,
+                                       const std::vector<int64_t>& streams,
                                        const SamplingOptions& sampling, uint64_t seed) {
+  TORCH_CHECK(streams.size() == texts.size(), "one stream for each text");
   const YModelOptions& shape = model_->options();
   const auto count = static_cast<int64_t>(texts.size());
   std::vector<std::vector<int64_t>> prompts;
@@ -319,7 +322,8 @@ torch::Tensor UnifiedStage::draw_codes(const std::vector<std::string>& texts,
     prompt.resize(std::min(
         prompt.size(), static_cast<size_t>(shape.longest_sequence - shape.image_positions - 1)));
     prompts.push_back(std::move(prompt));
-    CounterRng rng(seed, combine_streams(0x64726177, static_cast<uint64_t>(i)));
+    CounterRng rng(
+        seed, combine_streams(0x64726177, static_cast<uint64_t>(streams[static_cast<size_t>(i)])));
     float* u = uniforms[i].data_ptr<float>();
     for (int64_t k = 0; k < shape.image_positions * shape.stages; ++k) {
       u[k] = static_cast<float>(rng.uniform());
@@ -332,7 +336,10 @@ torch::Tensor UnifiedStage::draw_codes(const std::vector<std::string>& texts,
 std::vector<Image> UnifiedStage::draw(const std::vector<std::string>& texts,
                                       const SamplingOptions& sampling, uint64_t seed) {
   const torch::NoGradGuard no_grad;
-  return tensor_to_images(image_tokenizer_->decode_pixels(draw_codes(texts, sampling, seed)));
+  std::vector<int64_t> streams(texts.size());
+  std::iota(streams.begin(), streams.end(), int64_t{0});
+  return tensor_to_images(
+      image_tokenizer_->decode_pixels(draw_codes(texts, streams, sampling, seed)));
 }
 
 nlohmann::json UnifiedStage::evaluate(Communicator& comm, const EvaluationRequest& request) {

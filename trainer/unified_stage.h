@@ -52,8 +52,10 @@ class UnifiedStage : public Stage {
 
   // Inference, by the most likely tokens. Images are resized to the tokenizer's size.
   std::vector<std::string> caption(const std::vector<Image>& images);
-  // Codes (texts, positions, stages); text number i draws its random numbers from (seed, i).
-  torch::Tensor draw_codes(const std::vector<std::string>& texts, const SamplingOptions& sampling,
+  // Codes (texts, positions, stages). Text i draws its random numbers from (seed, streams[i]), so
+  // what else is drawn with it makes no difference.
+  torch::Tensor draw_codes(const std::vector<std::string>& texts,
+                           const std::vector<int64_t>& streams, const SamplingOptions& sampling,
                            uint64_t seed);
   std::vector<Image> draw(const std::vector<std::string>& texts, const SamplingOptions& sampling,
                           uint64_t seed);
