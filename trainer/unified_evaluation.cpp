@@ -226,7 +226,7 @@ std::string write_sheet(const Split& split, const Drawing& drawing, const std::s
     }
   }
   write_png(path, contact_sheet(rows));
-  return path.substr(path.rfind('/') + 1);
+  return path;
 }
 
 json names_of(const Split& split, int64_t count) {
