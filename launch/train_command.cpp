@@ -20,6 +20,7 @@
 #include "launch/worker_observer.h"
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
+#include "trainer/host_memory.h"
 #include "trainer/run.h"
 
 namespace espalier {
@@ -126,6 +127,7 @@ int run_train(const TrainArguments& arguments) {
   }
   // A launcher that dies must not leave ranks behind that hold the run directory.
   if (place.launcher != Launcher::kNone) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  keep_heap_in_huge_pages(place.local_size);
   const char* log_directory = std::getenv("ESPALIER_LOG_DIRECTORY");
   if (log_directory != nullptr) redirect_output(log_directory, place.rank);
 

@@ -19,6 +19,7 @@
 #include "comm/mpi_communicator.h"
 #include "tests/bench/training_dump.h"
 #include "trainer/errors.h"
+#include "trainer/host_memory.h"
 #include "trainer/run_config.h"
 #include "trainer/step_loop.h"
 
@@ -32,6 +33,7 @@ struct Arguments {
   std::vector<std::string> sets;
   int64_t warmup = 10;
   int64_t steps = 20;
+  bool plain_heap = false;
 };
 
 class LossRecorder : public RunObserver {
@@ -109,6 +111,7 @@ json train(const Arguments& arguments, const RunConfig& config, const StageConfi
 }
 
 void run(const Arguments& arguments) {
+  if (!arguments.plain_heap) keep_heap_in_huge_pages(/*local_processes=*/2);
   at::set_num_threads(1);
   const auto comm = make_mpi_communicator();
   RunConfig config = load_run_config(arguments.config, arguments.sets);
@@ -144,6 +147,7 @@ int main(int argc, char** argv) {
   app.add_option("--warmup", arguments.warmup, "steps before the clock starts")
       ->check(CLI::Range(1, 1000000));
   app.add_option("--steps", arguments.steps, "steps that are timed")->check(CLI::Range(1, 1000000));
+  app.add_flag("--plain-heap", arguments.plain_heap, "without what a run does to the heap");
   app.add_option("--dump", arguments.dump,
                  "write the initial weights and all batches here instead");
   CLI11_PARSE(app, argc, argv);
