@@ -80,6 +80,9 @@ class UnifiedStep(nn.Module):
                 conditions.append(ids[:length - positions])
                 ids = ids[length - positions:]
             return dict(index=index, conditions=conditions, code_sums=sums, codes=codes[..., :len(self.codebooks)])
+        image, semantics = sums[-1], tensors["semantics"].float()
+        if "hidden" in tensors:
+            image, semantics = (x.masked_fill(tensors["hidden"].bool()[..., None], 0) for x in (image, semantics))
         counts = [length - positions - 2 for length in lengths]
         text = torch.zeros(batch, max(counts), dtype=torch.long)
         targets = torch.full_like(text, PAD)
@@ -91,8 +94,7 @@ class UnifiedStep(nn.Module):
             while rows and rows[0] < first + length:
                 targets[b, rows.pop(0) - first - positions - 2] = wanted.pop(0)
             first += length
-        return dict(index=index, code_sums=sums[-1], semantics=tensors["semantics"].float(), text_ids=text,
-                    targets=targets)
+        return dict(index=index, code_sums=image, semantics=semantics, text_ids=text, targets=targets)
 
     def forward(self, index, code_sums, conditions=None, codes=None, semantics=None, text_ids=None, targets=None):
         if conditions is not None:
@@ -103,7 +105,7 @@ class UnifiedStep(nn.Module):
         pass
 
 
-def load(path, rank, world, steps):
+def load(path, rank, world, steps, nudge):
     """The module with its weights, and per step this rank's slots; a step's slots belong to ranks in equal runs."""
     with safe_open(path, "pt") as file:
         setup = json.loads(file.metadata()["setup"])
@@ -114,6 +116,10 @@ def load(path, rank, world, steps):
         weights.pop("teacher_mean", None)
         # 3x3 convolutions are kept (O, 3, 3, C) there and (O, C, 3, 3) here.
         weights = {n: w.permute(0, 3, 1, 2) if w.dim() == 4 and w.shape[1:3] == (3, 3) else w for n, w in weights.items()}
+        if nudge:
+            noise = torch.Generator().manual_seed(0)
+            weights = {n: w * (1 + nudge * torch.randn(w.shape, generator=noise)) if w.is_floating_point() else w
+                       for n, w in sorted(weights.items())}
         module.model.load_state_dict(weights)
         by_slot = {}
         for name in names:
@@ -197,12 +203,14 @@ def main():
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--warmup", type=int, default=10, help="steps before the clock")
     parser.add_argument("--steps", type=int, help="steps that are timed (default: all that BATCHES has left)")
+    parser.add_argument("--nudge", type=float, default=0.0,
+                        help="scale every weight by 1 + NUDGE * noise first: how much does a rounding error grow?")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model")
     options = parser.parse_args()
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     steps = None if options.steps is None else options.warmup + options.steps
-    setup, module, data = load(options.batches, dist.get_rank(), dist.get_world_size(), steps)
+    setup, module, data = load(options.batches, dist.get_rank(), dist.get_world_size(), steps, options.nudge)
     result = train(module, setup, data, options)
     if dist.get_rank() == 0:
         print(json.dumps(result), flush=True)
