@@ -3,9 +3,15 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 namespace espalier {
 namespace {
+
+// Guidance chooses among codes that the condition gives at least this part of the best one's
+// probability.
+constexpr double kPlausible = 0.05;
 
 // Embeddings of [prompt, begin of image], padded on the left; returns them with the padding.
 std::pair<at::Tensor, std::vector<int64_t>> embed_prompts(
@@ -41,6 +47,15 @@ at::Tensor embed_position(YModel& model, const at::Tensor& code_sums, int64_t po
 }
 
 }  // namespace
+
+at::Tensor guided_logits(const at::Tensor& conditional, const at::Tensor& unconditional,
+                         double guidance) {
+  const at::Tensor guided = unconditional + guidance * (conditional - unconditional);
+  if (guidance <= 1) return guided;
+  const at::Tensor best = std::get<0>(conditional.max(-1, /*keepdim=*/true));
+  return guided.masked_fill(conditional < best + std::log(kPlausible),
+                            -std::numeric_limits<double>::infinity());
+}
 
 at::Tensor sample_rows(const at::Tensor& logits, const at::Tensor& uniforms,
                        const SamplingOptions& options) {
@@ -87,8 +102,8 @@ at::Tensor draw_codes(YModel& model, const std::vector<std::vector<int64_t>>& pr
     for (int64_t stage = 0; stage < shape.stages; ++stage) {
       at::Tensor logits = model->depth()->forward(hidden, sums).select(0, stage).to(at::kFloat);
       if (is_guided) {
-        const at::Tensor unconditional = logits.narrow(0, batch, batch);
-        logits = unconditional + options.guidance * (logits.narrow(0, 0, batch) - unconditional);
+        logits = guided_logits(logits.narrow(0, 0, batch), logits.narrow(0, batch, batch),
+                               options.guidance);
       }
       const at::Tensor drawn =
           sample_rows(logits, uniforms.select(1, position).select(1, stage), options);

@@ -10,11 +10,18 @@
 namespace espalier {
 
 struct SamplingOptions {
-  double guidance = 2.0;  // classifier-free: logits_u + guidance * (logits_c - logits_u); 1 = off
+  double guidance = 2.0;     // classifier-free, see guided_logits(); 1 = off
   double temperature = 1.0;  // 0 = always the most likely
   int64_t top_k = 0;         // 0 = all
   double top_p = 1.0;
 };
+
+// Classifier-free guidance (Ho and Salimans, 2022): u + guidance * (c - u). Above 1 it
+// extrapolates, and lifts codes that the condition finds as good as impossible if the null prompt
+// finds them more so still, which a model that knows its data by heart often does: those are left
+// out, as by the plausibility constraint of contrastive decoding (Li et al., 2022).
+at::Tensor guided_logits(const at::Tensor& conditional_BK, const at::Tensor& unconditional_BK,
+                         double guidance);
 
 // One draw per row: the top_k logits, softmax, the fewest of them whose probabilities reach top_p,
 // then the uniform number in [0, 1) picks. The result depends on nothing else.

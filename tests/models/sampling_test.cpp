@@ -61,6 +61,16 @@ TEST(SampleRows, TopKAndTopPLeaveOnlyTheMostLikely) {
                            torch::tensor({1, 1}, torch::kLong)));
 }
 
+TEST(GuidedLogits, ExtrapolateAmongWhatTheConditionFindsPlausible) {
+  const auto c = torch::tensor({0.6, 0.399, 0.001}).log().unsqueeze(0);
+  const auto u = torch::tensor({0.9, 0.1 - 1e-9, 1e-9}).log().unsqueeze(0);
+  EXPECT_TRUE(torch::allclose(guided_logits(c, u, 0.5), (c + u) / 2));
+  const auto strong = guided_logits(c, u, 2.0);
+  EXPECT_EQ(strong.argmax(-1).item<int64_t>(), 1);  // favoured by the condition
+  EXPECT_TRUE(torch::allclose(strong.narrow(1, 0, 2), (2 * c - u).narrow(1, 0, 2)));
+  EXPECT_EQ(strong[0][2].item<double>(), -std::numeric_limits<double>::infinity());
+}
+
 TEST_F(Drawing, TheCacheGivesTheCodesOfAFullForward) {
   const std::vector<std::vector<int64_t>> prompts = {{1, 5}, {1, 7, 8, 9}};
   const auto codes = draw(prompts, {.guidance = 1.0, .temperature = 0});
