@@ -145,6 +145,13 @@ ncclUniqueId shared_id(Communicator& bootstrap) {
 
 }  // namespace
 
+std::string nccl_version() {
+  int version = 0;
+  ncclGetVersion(&version);  // 22809 is 2.28.9
+  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
+         std::to_string(version % 100);
+}
+
 bool nccl_is_available() { return c10::cuda::device_count() > 0; }
 
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, int device,

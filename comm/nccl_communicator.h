@@ -1,10 +1,14 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "comm/communicator.h"
 
 namespace espalier {
+
+// Version of the NCCL in this build, "" when it has none.
+std::string nccl_version();
 
 // True when this build has NCCL and this machine has a GPU it can use.
 bool nccl_is_available();

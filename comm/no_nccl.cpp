@@ -3,6 +3,8 @@
 
 namespace espalier {
 
+std::string nccl_version() { return ""; }
+
 bool nccl_is_available() { return false; }
 
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, int, double) {

@@ -128,8 +128,9 @@ int run_doctor() {
   say("gpus", gpus.empty() ? "none seen by a driver" : std::to_string(gpus.size()));
   for (const auto& name : gpus) say("", name);
   say("cuda", cuda_state(gpus));
-  say("nccl", nccl_is_available() ? "built in, and a GPU to use it with"
-                                  : "not used: no GPU, or a build without NCCL");
+  say("nccl", nccl_version().empty()
+                  ? "not in this build"
+                  : nccl_version() + (nccl_is_available() ? "" : ", not used: there is no GPU"));
   say("launcher", detect_launcher([](const char* name) { return std::getenv(name); }).why);
   std::printf("\nwhat will be used, and why\n");
   say_what_will_be_used();

@@ -39,10 +39,11 @@ bool is_handed_down(std::string_view name) {
       // where an Open MPI that is not in its configured place keeps its parts (.deps/sysroot)
       "PMIX_INSTALL_PREFIX", "PMIX_LIBDIR", "PMIX_PKGLIBDIR", "PMIX_DATADIR", "PMIX_PKGDATADIR"};
   constexpr std::string_view kPrefixes[] = {
-      "LC_",   "OMP_",      "MKL_",   "GOMP_",  "KMP_",  "DNNL_",     "ONEDNN_",
-      "ATEN_", "OPENBLAS_", "TORCH_", "CUDA_",  "NCCL_", "OMPI_MCA_", "OMPI_ALLOW_RUN_AS_ROOT",
-      "OPAL_", "UCX_",      "FI_",    "HWLOC_", "ASAN_", "UBSAN_",    "TSAN_",
-      "LSAN_", "ESPALIER_"};
+      "SLURM_",  // the nodes of the allocation, and how mpirun starts its daemons on them
+      "LC_",    "OMP_",      "MKL_",   "GOMP_",  "KMP_",  "DNNL_",     "ONEDNN_",
+      "ATEN_",  "OPENBLAS_", "TORCH_", "CUDA_",  "NCCL_", "OMPI_MCA_", "OMPI_ALLOW_RUN_AS_ROOT",
+      "OPAL_",  "UCX_",      "FI_",    "HWLOC_", "ASAN_", "UBSAN_",    "TSAN_",
+      "LSAN_",  "ESPALIER_"};
   for (const auto known : kNames) {
     if (name == known) return true;
   }
