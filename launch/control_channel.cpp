@@ -66,6 +66,12 @@ class ControlChannel::Connection {
   void set_phase(std::string_view phase) {
     const std::lock_guard lock(mutex_);
     phase_ = phase;
+    work_.reset();
+  }
+
+  void set_work(const WorkReport& report) {
+    const std::lock_guard lock(mutex_);
+    work_ = report;
   }
 
   void set_step(const StepReport& report) {
@@ -203,8 +209,12 @@ class ControlChannel::Connection {
     if (!connected_) return;
     {
       const std::lock_guard lock(mutex_);
-      queue_.emplace_back(MessageType::kBeat,
-                          nlohmann::json{{"step", step_}, {"phase", std::string(phase_)}});
+      nlohmann::json beat = {{"step", step_}, {"phase", std::string(phase_)}};
+      if (work_) {
+        beat["work"] = {
+            {"what", std::string(work_->what)}, {"done", work_->done}, {"total", work_->total}};
+      }
+      queue_.emplace_back(MessageType::kBeat, std::move(beat));
       if (!metrics_.is_null()) {
         queue_.emplace_back(MessageType::kMetrics, std::exchange(metrics_, nullptr));
       }
@@ -285,6 +295,7 @@ class ControlChannel::Connection {
   bool writing_ = false;
   int64_t step_ = -1;
   std::string_view phase_ = "setup";
+  std::optional<WorkReport> work_;  // within the phase
   nlohmann::json metrics_;
   Clock::time_point last_metrics_{};
   std::optional<int64_t> preparing_;
@@ -302,6 +313,8 @@ ControlChannel::ControlChannel(const ControlChannelOptions& options)
 ControlChannel::~ControlChannel() = default;
 
 void ControlChannel::on_phase(std::string_view phase) { connection_->set_phase(phase); }
+
+void ControlChannel::on_work(const WorkReport& report) { connection_->set_work(report); }
 
 void ControlChannel::on_step(const StepReport& report) { connection_->set_step(report); }
 

@@ -27,6 +27,7 @@ class ControlChannel : public RunObserver {
   ControlChannel& operator=(const ControlChannel&) = delete;
 
   void on_phase(std::string_view phase) override;
+  void on_work(const WorkReport& report) override;
   void on_step(const StepReport& report) override;
   bool stop_requested() override;
   // Blocks until every rank is prepared; false when this generation is over. With the coordinator

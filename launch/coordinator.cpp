@@ -221,7 +221,10 @@ void Coordinator::on_beat(const RankBeat& event) {
     view->suspect = false;
     note("recovered", rank_text(event.rank, *view) + " is heard of again", event.rank);
   }
-  if (event.step == view->step && event.phase == view->phase) return;
+  if (event.step == view->step && event.phase == view->phase &&
+      event.work_done == view->work_done) {
+    return;
+  }
   view->last_progress = now_;
   if (event.step != view->step) {
     if (view->step >= 0 && event.step > view->step) {
@@ -233,6 +236,7 @@ void Coordinator::on_beat(const RankBeat& event) {
   }
   view->step = event.step;
   view->phase = event.phase;
+  view->work_done = event.work_done;
 }
 
 void Coordinator::on_hung_up(const RankHungUp& event) {

@@ -36,6 +36,7 @@ struct RankView {
   bool suspect = false;
   int64_t step = -1;
   std::string phase;
+  int64_t work_done = 0;
   Seconds last_beat = 0;
   Seconds last_progress = 0;
   Seconds last_step_change = 0;

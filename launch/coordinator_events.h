@@ -55,6 +55,7 @@ struct RankBeat {
   int rank;
   int64_t step;
   std::string phase;
+  int64_t work_done = 0;  // within the phase
 };
 struct RankHungUp {
   uint32_t generation;

@@ -275,8 +275,7 @@ class CoordinatorService {
     }
     switch (type) {
       case MessageType::kBeat:
-        handle(RankBeat{peer.generation, rank, payload.value("step", int64_t{-1}), text("phase")});
-        if (rank == 0) progress_.phase(text("phase"));
+        beat(peer, payload);
         break;
       case MessageType::kMetrics:
         if (rank == 0) show(step_report_from_json(payload));
@@ -296,6 +295,18 @@ class CoordinatorService {
       default:
         throw FrameError("a worker sent " + std::string(name_of(type)));
     }
+  }
+
+  void beat(const PeerIdentity& peer, const json& payload) {
+    const int rank = static_cast<int>(peer.rank);
+    const std::string phase = payload.value("phase", std::string());
+    const json work = payload.value("work", json::object());
+    const int64_t done = work.value("done", int64_t{0});
+    handle(RankBeat{peer.generation, rank, payload.value("step", int64_t{-1}), phase, done});
+    if (rank != 0) return;
+    progress_.phase(phase);
+    const std::string what = work.value("what", std::string());
+    if (!what.empty()) progress_.work({what, done, work.value("total", int64_t{0})});
   }
 
   void hung_up(const PeerIdentity& peer) {

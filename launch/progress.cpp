@@ -55,19 +55,32 @@ std::string format_duration(double seconds) {
                       : format("%ld:%02ld:%02ld", total / 3600, total / 60 % 60, total % 60);
 }
 
-std::string format_bar(const StepReport& report, std::string_view phase, int columns) {
-  const double done = report.stage_steps > 0 ? static_cast<double>(report.step) /
-                                                   static_cast<double>(report.stage_steps)
-                                             : 0;
-  const int full = std::clamp(static_cast<int>(done * kBarCells), 0, kBarCells);
-  std::string out = report.stage + " ";
+namespace {
+
+std::string cells(int64_t done, int64_t total) {
+  const double part = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0;
+  const int full = std::clamp(static_cast<int>(part * kBarCells), 0, kBarCells);
+  std::string out;
   for (int cell = 0; cell < kBarCells; ++cell) out += cell < full ? "█" : "░";
-  out += " " + numbers(report);
+  return out;
+}
+
+}  // namespace
+
+std::string format_bar(const StepReport& report, std::string_view phase, int columns) {
+  std::string out =
+      report.stage + " " + cells(report.step, report.stage_steps) + " " + numbers(report);
   if (!phase.empty()) out += "  " + std::string(phase);
   return cut(out, columns);
 }
 
 std::string format_line(const StepReport& report) { return report.stage + " " + numbers(report); }
+
+std::string format_work(const WorkReport& report, double eta_s) {
+  return format("%.*s %lld/%lld  ETA %s", static_cast<int>(report.what.size()), report.what.data(),
+                static_cast<long long>(report.done), static_cast<long long>(report.total),
+                format_duration(eta_s).c_str());
+}
 
 Progress::Progress(std::FILE* out) : out_(out), terminal_(terminal_columns(out) > 0) {}
 
@@ -100,6 +113,33 @@ void Progress::phase(std::string_view phase) {
   draw();
 }
 
+void Progress::work(const WorkReport& report) {
+  const std::lock_guard lock(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  const bool begins = report.what != work_ || report.done < work_done_;
+  if (!begins && report.done == work_done_) return;
+  work_done_ = report.done;
+  if (begins) {
+    work_ = report.what;
+    work_start_ = now;
+  }
+  const bool ends = report.done >= report.total;
+  if (!begins && !ends && now - last_ < (terminal_ ? kRedrawPeriod : kLinePeriod)) return;
+  last_ = now;
+  const double elapsed = std::chrono::duration<double>(now - work_start_).count();
+  const double eta = begins || report.done == 0
+                         ? -1
+                         : elapsed * static_cast<double>(report.total - report.done) /
+                               static_cast<double>(report.done);
+  const std::string line = format_work(report, eta);
+  if (terminal_) {
+    draw(line + "  " + cells(report.done, report.total));
+  } else {
+    std::fprintf(out_, "%s\n", line.c_str());
+    std::fflush(out_);
+  }
+}
+
 void Progress::say(const std::string& line) {
   const std::lock_guard lock(mutex_);
   if (drawn_) std::fputs("\r\033[K", out_);
@@ -108,8 +148,10 @@ void Progress::say(const std::string& line) {
   std::fflush(out_);
 }
 
-void Progress::draw() {
-  std::fprintf(out_, "\r\033[K%s", format_bar(report_, phase_, terminal_columns(out_) - 1).c_str());
+void Progress::draw() { draw(format_bar(report_, phase_, terminal_columns(out_) - 1)); }
+
+void Progress::draw(const std::string& bar) {
+  std::fprintf(out_, "\r\033[K%s", cut(bar, terminal_columns(out_) - 1).c_str());
   std::fflush(out_);
   drawn_ = true;
 }

@@ -14,6 +14,7 @@ std::string format_duration(double seconds);  // "0:42", "12:05", "1:02:03"
 // stage [████░░░░] step/steps loss samples/s ETA phase, in at most `columns` characters.
 std::string format_bar(const StepReport& report, std::string_view phase, int columns);
 std::string format_line(const StepReport& report);
+std::string format_work(const WorkReport& report, double eta_s);
 
 // Progress of a run on a stream: one bar that is redrawn in place on a terminal, a plain line every
 // ten seconds and at the end of each stage otherwise. Any thread may call.
@@ -26,13 +27,16 @@ class Progress {
 
   void step(const StepReport& report);
   void phase(std::string_view phase);
+  void work(const WorkReport& report);
   // A line of text that stays; the bar moves below it.
   void say(const std::string& line);
   // The bar stays as it is, and what follows starts on a new line.
   void close();
 
  private:
-  void draw();  // with the mutex held
+  // With the mutex held.
+  void draw();
+  void draw(const std::string& bar);
 
   std::mutex mutex_;
   std::FILE* out_;
@@ -41,6 +45,9 @@ class Progress {
   bool have_report_ = false;
   StepReport report_;
   std::string phase_;
+  std::string work_;  // the long task that is, or was last, under way
+  int64_t work_done_ = 0;
+  std::chrono::steady_clock::time_point work_start_{};
   std::chrono::steady_clock::time_point last_{};
 };
 

@@ -33,6 +33,11 @@ void WorkerObserver::on_phase(std::string_view phase) {
   if (progress_) progress_->phase(phase);
 }
 
+void WorkerObserver::on_work(const WorkReport& report) {
+  if (channel_) channel_->on_work(report);
+  if (progress_) progress_->work(report);
+}
+
 void WorkerObserver::on_step(const StepReport& report) {
   if (channel_) channel_->on_step(report);
   if (progress_) progress_->step(report);

@@ -18,6 +18,7 @@ class WorkerObserver : public RunObserver {
   WorkerObserver(std::unique_ptr<ControlChannel> channel, std::unique_ptr<Progress> progress);
 
   void on_phase(std::string_view phase) override;
+  void on_work(const WorkReport& report) override;
   void on_step(const StepReport& report) override;
   bool stop_requested() override;
   bool approve_commit(int64_t global_step) override;

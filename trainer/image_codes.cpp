@@ -57,11 +57,13 @@ torch::Tensor view_of(const torch::Tensor& images, int64_t view) {
   return x.narrow(2, 0, images.size(2)).narrow(3, 0, images.size(3)).contiguous();
 }
 
-ImageCodes encode_images(ImageTokenizer& tokenizer, const torch::Tensor& images, int64_t views) {
+ImageCodes encode_images(ImageTokenizer& tokenizer, const torch::Tensor& images, int64_t views,
+                         const std::function<void(int64_t done)>& on_batch) {
   const torch::NoGradGuard no_grad;
   const bool was_training = tokenizer->is_training();
   tokenizer->eval();
   std::vector<torch::Tensor> codes, semantics;
+  int64_t done = 0;
   for (int64_t view = 0; view < views; ++view) {
     std::vector<torch::Tensor> view_codes, view_semantics;
     for (const auto& batch : images.split(kBatch)) {
@@ -69,6 +71,8 @@ ImageCodes encode_images(ImageTokenizer& tokenizer, const torch::Tensor& images,
       view_semantics.push_back(
           unit_rows(tokenizer->semantic(view_codes.back()).to(torch::kFloat)).to(torch::kBFloat16));
       view_codes.back() = view_codes.back().to(torch::kInt);
+      done += batch.size(0);
+      if (on_batch) on_batch(done);
     }
     codes.push_back(torch::cat(view_codes));
     semantics.push_back(torch::cat(view_semantics));
@@ -78,14 +82,18 @@ ImageCodes encode_images(ImageTokenizer& tokenizer, const torch::Tensor& images,
 }
 
 ImageCodes encode_dataset(ImageTokenizer& tokenizer, const ShardDataset& data, Communicator& comm,
-                          at::Device device, int64_t views) {
+                          at::Device device, int64_t views, const WorkListener& on_work) {
   // Equal parts for every rank, the last ones filled up with the last sample.
   const int64_t part = (data.size() + comm.size() - 1) / comm.size();
   std::vector<Image> images;
   for (int64_t i = 0; i < part; ++i) {
     images.push_back(data.get(std::min(data.size() - 1, comm.rank() * part + i)).image);
   }
-  const ImageCodes mine = encode_images(tokenizer, images_to_tensor(images).to(device), views);
+  const int64_t total = data.size() * views;
+  const ImageCodes mine =
+      encode_images(tokenizer, images_to_tensor(images).to(device), views, [&](int64_t done) {
+        if (on_work) on_work({"image codes", std::min(total, done * comm.size()), total});
+      });
   const auto gather = [&](const torch::Tensor& of_rank, at::ScalarType type) {
     // float carries codes (< 2^24) and bfloat16 exactly, and every backend moves it.
     const torch::Tensor input = of_rank.to(communication_device(comm), torch::kFloat).contiguous();

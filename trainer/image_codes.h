@@ -9,6 +9,7 @@
 #include "data/image.h"
 #include "data/shard_dataset.h"
 #include "models/image_tokenizer.h"
+#include "trainer/run_observer.h"
 
 namespace espalier {
 
@@ -29,11 +30,13 @@ constexpr bool is_mirrored(int64_t view) { return view == 1 || view == 3; }
 torch::Tensor view_of(const torch::Tensor& images, int64_t view);
 
 // Images through the frozen tokenizer, in batches. `views` from the first on.
-ImageCodes encode_images(ImageTokenizer& tokenizer, const torch::Tensor& images, int64_t views);
+// `on_batch`, where given, hears how many images of all views are done.
+ImageCodes encode_images(ImageTokenizer& tokenizer, const torch::Tensor& images, int64_t views,
+                         const std::function<void(int64_t done)>& on_batch = {});
 
 // All samples of a set, work split over ranks; the result is the same on every rank. Collective.
 ImageCodes encode_dataset(ImageTokenizer& tokenizer, const ShardDataset& data, Communicator& comm,
-                          at::Device device, int64_t views);
+                          at::Device device, int64_t views, const WorkListener& on_work = {});
 
 // Code vectors of the pixel stages, scaled so that their sums have about unit variance.
 torch::Tensor scaled_codebooks(const ImageTokenizer& tokenizer);

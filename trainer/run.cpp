@@ -210,8 +210,9 @@ RunPosition TrainingRun::report_start(const std::optional<LoadedCheckpoint>& che
 void TrainingRun::add_stage(size_t index) {
   std::vector<Stage*> earlier;
   for (const auto& stage : stages_) earlier.push_back(stage.get());
-  stages_.push_back(options_.make_stage(
-      {config_, config_.stages[index], device_, comm_, std::move(earlier), true}));
+  stages_.push_back(
+      options_.make_stage({config_, config_.stages[index], device_, comm_, std::move(earlier), true,
+                           [this](const WorkReport& report) { observer_.on_work(report); }}));
 }
 
 RunOutcome TrainingRun::train_stage(size_t index, RunPosition position,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -27,6 +28,14 @@ struct StepReport {
   std::map<std::string, double> time_s;  // of this rank, per step, by phase
 };
 
+// How far a long task outside of the steps is: teacher features, image codes.
+struct WorkReport {
+  std::string_view what;  // lives as long as the program
+  int64_t done = 0;       // of all ranks, judged by the pace of this one
+  int64_t total = 0;
+};
+using WorkListener = std::function<void(const WorkReport&)>;
+
 // What a run tells its surroundings, and the two things it asks them. The default does nothing, for
 // a run without a coordinator. Calls come from the training thread, except where said.
 class RunObserver {
@@ -35,6 +44,9 @@ class RunObserver {
 
   // Several times a step; must return at once. The text lives as long as the program.
   virtual void on_phase(std::string_view /*phase*/) {}
+
+  // Every second or so during such a task, on every rank; must return at once.
+  virtual void on_work(const WorkReport& /*report*/) {}
 
   // Once per step on every rank, one step late: a step's losses travel with the next one's counts.
   virtual void on_step(const StepReport& /*report*/) {}

@@ -11,6 +11,7 @@
 #include "comm/communicator.h"
 #include "comm/gradient_reducer.h"
 #include "models/safetensors.h"
+#include "trainer/run_observer.h"
 
 namespace espalier {
 
@@ -95,6 +96,7 @@ struct StageContext {
   Communicator& comm;
   std::vector<Stage*> earlier;  // the stages before this one, trained, in order
   bool for_training = true;     // false: only state(), evaluate() and inference will be called
+  WorkListener on_work = [](const WorkReport&) {};  // told how far long preparations are
 };
 
 // trainer/tokenizer_stage.cpp and trainer/unified_stage.cpp.

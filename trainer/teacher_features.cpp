@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 #include <torch/torch.h>
 
-#include <chrono>
 #include <filesystem>
 
 #include "models/efficientnet_lite.h"
@@ -16,7 +15,6 @@ namespace espalier {
 namespace {
 
 constexpr int64_t kImagesAtOnce = 16;
-constexpr double kSecondsBetweenMessages = 5.0;
 
 // Read on rank 0 only: other ranks may not share its disk.
 at::Tensor read_cache(const std::string& path, const TextMap& key, at::IntArrayRef shape) {
@@ -60,10 +58,8 @@ at::Tensor view_features(const EfficientNetLite0& network, const at::Tensor& ima
 }
 
 // This rank's part, (rows, views, T * T, C).
-at::Tensor compute(const EfficientNetLite0& network, const at::Tensor& images, int64_t image_size,
-                   at::Tensor out, bool is_first, int64_t total) {
-  using Clock = std::chrono::steady_clock;
-  auto last_message = Clock::now();
+void compute(const EfficientNetLite0& network, const at::Tensor& images, int64_t image_size,
+             at::Tensor& out, int64_t total, const WorkListener& on_work) {
   const int64_t rows = images.size(0);
   for (int64_t begin = 0; begin < rows; begin += kImagesAtOnce) {
     const int64_t count = std::min(kImagesAtOnce, rows - begin);
@@ -72,20 +68,15 @@ at::Tensor compute(const EfficientNetLite0& network, const at::Tensor& images, i
     target.select(1, 0).copy_(view_features(network, chunk, image_size));
     if (out.size(1) > 1)
       target.select(1, 1).copy_(view_features(network, chunk.flip({3}), image_size));
-    const std::chrono::duration<double> since = Clock::now() - last_message;
-    if (is_first && since.count() > kSecondsBetweenMessages) {
-      last_message = Clock::now();
-      spdlog::info("teacher: {} of {} images", (begin + count) * total / rows, total);
-    }
+    if (on_work) on_work({"teacher features", (begin + count) * total / rows, total});
   }
-  return out;
 }
 
 }  // namespace
 
 at::Tensor teacher_features(Communicator& comm, const TeacherConfig& teacher,
                             const at::Tensor& images, const std::string& fingerprint, bool mirrored,
-                            const std::string& cache_path) {
+                            const std::string& cache_path, const WorkListener& on_work) {
   const torch::NoGradGuard no_gradient;
   if (!std::filesystem::exists(teacher.weights)) {
     throw WeightsError(teacher.weights +
@@ -125,9 +116,8 @@ at::Tensor teacher_features(Communicator& comm, const TeacherConfig& teacher,
   const int64_t count = std::min(per_rank, images_count - begin);
   std::vector<int64_t> part_shape = shape;
   part_shape[0] = per_rank;
-  const at::Tensor part = at::zeros(part_shape, at::kBFloat16);
-  compute(network, images.narrow(0, begin, count), teacher.image_size, part, is_first,
-          images_count);
+  at::Tensor part = at::zeros(part_shape, at::kBFloat16);
+  compute(network, images.narrow(0, begin, count), teacher.image_size, part, images_count, on_work);
   std::vector<int64_t> gathered_shape = part_shape;
   gathered_shape.insert(gathered_shape.begin(), comm.size());
   const at::Tensor gathered = at::empty(gathered_shape, at::dtype(at::kBFloat16).device(wire));

@@ -7,12 +7,13 @@
 
 #include "comm/communicator.h"
 #include "trainer/run_config.h"
+#include "trainer/run_observer.h"
 
 namespace espalier {
 
-// What the frozen teacher sees in a set of images, computed once. The work is split over the ranks
-// and progress is logged; the result is kept in a safetensors file whose metadata say which images,
-// weights and sizes it is for, and which is made anew when they differ.
+// What the frozen teacher sees in a set of images, computed once. The work is split over the ranks,
+// `on_work` hears how far it is; the result is kept in a safetensors file whose metadata say which
+// images, weights and sizes it is for, and which is made anew when they differ.
 //
 // `images` (N, 3, S, S) uint8 levels; `fingerprint` identifies them. With `mirrored` every image is
 // also shown left-right reversed. Returns (N, views, T * T, 1280) bfloat16, T = image_size / 32,
@@ -20,7 +21,7 @@ namespace espalier {
 // when the weights are missing or are another network's.
 at::Tensor teacher_features(Communicator& comm, const TeacherConfig& teacher,
                             const at::Tensor& images, const std::string& fingerprint, bool mirrored,
-                            const std::string& cache_path);
+                            const std::string& cache_path, const WorkListener& on_work = {});
 
 // File for the features of one split, in teacher.cache or, without it, in the run directory.
 std::string teacher_cache_path(const RunConfig& config, const std::string& split);

@@ -84,15 +84,16 @@ TokenizerStage::TokenizerStage(const StageContext& context)
   evaluation_ = std::make_unique<TokenizerEvaluation>(config_, stage_, device_);
   if (!context.for_training) return;
   train_ = read_tokenizer_data(config_.data.train, config_);
-  load_teacher(context.comm);
+  load_teacher(context);
 }
 
 TokenizerStage::~TokenizerStage() = default;
 
-void TokenizerStage::load_teacher(Communicator& comm) {
+void TokenizerStage::load_teacher(const StageContext& context) {
   if (config_.teacher.weights.empty()) return;
-  train_.teacher = teacher_features(comm, config_.teacher, train_.images, train_.fingerprint,
-                                    config_.tokenizer.flip, teacher_cache_path(config_, "train"));
+  train_.teacher = teacher_features(context.comm, config_.teacher, train_.images,
+                                    train_.fingerprint, config_.tokenizer.flip,
+                                    teacher_cache_path(config_, "train"), context.on_work);
   teacher_mean_.copy_(centre_features(train_.teacher));
 }
 

@@ -56,7 +56,7 @@ class TokenizerStage : public Stage {
   ImageTokenizer tokenizer() const { return model_; }
 
  private:
-  void load_teacher(Communicator& comm);
+  void load_teacher(const StageContext& context);
 
   const RunConfig& config_;
   const StageConfig& stage_;

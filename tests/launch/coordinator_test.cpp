@@ -236,6 +236,16 @@ TEST_F(CoordinatorOfTwo, PhasesHaveTheirOwnDeadlines) {
   EXPECT_FALSE(take<EndJob>().empty());
 }
 
+TEST_F(CoordinatorOfTwo, LongWorkThatMovesOnIsNoHang) {
+  start_and_join();
+  for (int64_t i = 0; i < 2000; ++i) {
+    now_ += 1;
+    for (int rank : {0, 1}) tell(RankBeat{machine_.generation(), rank, -1, "setup", i / 60});
+    tell(ClockTick{});
+  }
+  EXPECT_TRUE(take<EndJob>().empty());
+}
+
 TEST_F(CoordinatorOfTwo, SlowStepsStretchTheStepDeadline) {
   start_and_join();
   for (int64_t step = 1; step < 5; ++step) run(40, step, step);

@@ -47,6 +47,24 @@ TEST(Progress, PlainLinesGoWhereThereIsNoTerminal) {
             "checkpoint\n");
 }
 
+TEST(Progress, LongWorkBetweenTheStepsIsCounted) {
+  std::FILE* file = std::tmpfile();
+  {
+    Progress progress(file);
+    progress.work({"teacher features", 16, 1517});
+    progress.work({"teacher features", 32, 1517});  // within ten seconds: not again
+    progress.work({"teacher features", 1517, 1517});
+    progress.work({"teacher features", 1517, 1517});  // said already
+  }
+  std::rewind(file);
+  std::string text(200, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  EXPECT_EQ(text,
+            "teacher features 16/1517  ETA -\n"
+            "teacher features 1517/1517  ETA 0:00\n");
+}
+
 TEST(Progress, DurationsAreReadable) {
   EXPECT_EQ(format_duration(0.4), "0:00");
   EXPECT_EQ(format_duration(3723), "1:02:03");
