@@ -60,12 +60,6 @@ void declare_unified_settings(Settings& settings, UnifiedConfig& config) {
       {.help = "Share of names replaced by the null condition, so that drawing can be guided.",
        .min = 0,
        .max = 1});
-  settings.add(
-      "model.image_dropout", config.image_dropout,
-      {.help = "Share of an image's positions that the tasks which read it do not see while "
-               "they train; keeps a small data set from being learned by heart.",
-       .min = 0,
-       .max = 1});
   settings.add("model.guidance", config.guidance,
                {.help = "Classifier-free guidance of drawing; 1 = off, which halves its cost.",
                 .min = 0,

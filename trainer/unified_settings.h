@@ -23,7 +23,6 @@ struct UnifiedConfig {
   int64_t depth_feed_forward_width = 352;
   int64_t drawn_samples = 0;
   double condition_dropout = 0.1;
-  double image_dropout = 0.0;
   double guidance = 2.0;
   double temperature = 0.5;
   int64_t top_k = 0;

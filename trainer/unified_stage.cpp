@@ -5,6 +5,7 @@
 #include <numeric>
 #include <set>
 
+#include "data/random.h"
 #include "data/sample_order.h"
 #include "models/fused_ops.h"
 #include "trainer/errors.h"
@@ -210,21 +211,11 @@ std::unique_ptr<MicroBatch> UnifiedStage::load(int64_t step, int64_t slot) {
   batch->targets = packer.targets();
   batch->samples_of = torch::tensor(samples, torch::kLong);
   batch->views_of = torch::tensor(views, torch::kLong);
-  if (batch->kind != kDraw && config_.model.image_dropout > 0) {
-    batch->hidden = hidden_positions(rng, size);
-  }
   batch->target_counts.assign(kTasks, 0.0);
   batch->target_counts[static_cast<size_t>(turn.task)] =
       static_cast<double>(packer.target_count()) *
       (batch->kind == kDraw ? static_cast<double>(model_->options().stages) : 1.0);
   return batch;
-}
-
-torch::Tensor UnifiedStage::hidden_positions(CounterRng& rng, int64_t images) const {
-  torch::Tensor hidden = torch::empty({images, model_->options().image_positions}, torch::kBool);
-  bool* at = hidden.data_ptr<bool>();
-  for (int64_t i = 0; i < hidden.numel(); ++i) at[i] = rng.uniform() < config_.model.image_dropout;
-  return hidden;
 }
 
 TokenRows UnifiedStage::to_device(TokenRows rows) const {
@@ -233,14 +224,9 @@ TokenRows UnifiedStage::to_device(TokenRows rows) const {
 }
 
 void UnifiedStage::set_image_inputs(TokenRows& rows, const torch::Tensor& codes,
-                                    const torch::Tensor& semantics,
-                                    const torch::Tensor& hidden) const {
+                                    const torch::Tensor& semantics) const {
   rows.code_sums = sum_codes(codebooks_, codes).select(0, codebooks_.size(0) - 1).flatten(0, 1);
   if (semantics.defined()) rows.semantics = semantics.flatten(0, 1).to(torch::kFloat);
-  if (!hidden.defined()) return;
-  const torch::Tensor positions = hidden.to(device_).view({-1, 1});
-  rows.code_sums = rows.code_sums.masked_fill(positions, 0);
-  if (rows.semantics.defined()) rows.semantics = rows.semantics.masked_fill(positions, 0);
 }
 
 std::vector<at::Tensor> UnifiedStage::losses(const MicroBatch& batch, int64_t /*step*/) {
@@ -254,7 +240,7 @@ std::vector<at::Tensor> UnifiedStage::read_losses(const Batch& batch) {
   const torch::Tensor views = batch.views_of.to(device_);
   const torch::Tensor samples = batch.samples_of.to(device_);
   set_image_inputs(rows, codes_.codes.index({views, samples}),
-                   codes_.semantics.index({views, samples}), batch.hidden);
+                   codes_.semantics.index({views, samples}));
   const torch::Tensor hidden = model_->hidden(rows, Branch::kUnderstanding);
   const torch::Tensor logits =
       model_->text_logits(hidden.index_select(0, batch.target_rows.to(device_)));

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "data/byte_pair_tokenizer.h"
-#include "data/random.h"
 #include "data/shard_dataset.h"
 #include "models/image_tokenizer.h"
 #include "models/sampling.h"
@@ -36,7 +35,6 @@ class UnifiedStage : public Stage {
     TokenRows rows;
     torch::Tensor target_rows, targets;
     torch::Tensor samples_of, views_of;  // (B) int64
-    torch::Tensor hidden;                // (B, positions) bool: not seen; undefined without dropout
   };
 
   explicit UnifiedStage(const StageContext& context);
@@ -75,10 +73,9 @@ class UnifiedStage : public Stage {
   const SequenceTokens& tokens() const { return tokens_; }
   std::vector<int64_t> encode(const std::string& text) const;
   std::vector<int64_t> prompt_of(Task task) const;
-  // Image inputs of `codes` (samples, positions, stages) for sequences that read them; positions
-  // that are `hidden` give zeros.
-  void set_image_inputs(TokenRows& rows, const torch::Tensor& codes, const torch::Tensor& semantics,
-                        const torch::Tensor& hidden = {}) const;
+  // Image inputs of `codes` (samples, positions, stages) for sequences that read them.
+  void set_image_inputs(TokenRows& rows, const torch::Tensor& codes,
+                        const torch::Tensor& semantics) const;
   torch::Tensor draw_logits(const TokenRows& rows, const torch::Tensor& target_rows,
                             const torch::Tensor& code_sums);
   const torch::Tensor& codebooks() const { return codebooks_; }
@@ -88,7 +85,6 @@ class UnifiedStage : public Stage {
   void learn_text(bool for_training);
   void make_model();
   void require_codes();
-  torch::Tensor hidden_positions(CounterRng& rng, int64_t images) const;
   std::vector<at::Tensor> read_losses(const Batch& batch);
   std::vector<at::Tensor> draw_losses(const Batch& batch);
 

@@ -80,9 +80,6 @@ class UnifiedStep(nn.Module):
                 conditions.append(ids[:length - positions])
                 ids = ids[length - positions:]
             return dict(index=index, conditions=conditions, code_sums=sums, codes=codes[..., :len(self.codebooks)])
-        image, semantics = sums[-1], tensors["semantics"].float()
-        if "hidden" in tensors:
-            image, semantics = (x.masked_fill(tensors["hidden"].bool()[..., None], 0) for x in (image, semantics))
         counts = [length - positions - 2 for length in lengths]
         text = torch.zeros(batch, max(counts), dtype=torch.long)
         targets = torch.full_like(text, PAD)
@@ -94,7 +91,8 @@ class UnifiedStep(nn.Module):
             while rows and rows[0] < first + length:
                 targets[b, rows.pop(0) - first - positions - 2] = wanted.pop(0)
             first += length
-        return dict(index=index, code_sums=image, semantics=semantics, text_ids=text, targets=targets)
+        return dict(index=index, code_sums=sums[-1], semantics=tensors["semantics"].float(), text_ids=text,
+                    targets=targets)
 
     def forward(self, index, code_sums, conditions=None, codes=None, semantics=None, text_ids=None, targets=None):
         if conditions is not None:

@@ -85,7 +85,6 @@ void add_slot(SlotTensors slot, const UnifiedStage::Batch& batch, const UnifiedS
   slot.add("targets", batch.targets);
   slot.add("codes", images.codes.index({batch.views_of, batch.samples_of}));
   if (batch.kind != UnifiedStage::kDraw) {
-    if (batch.hidden.defined()) slot.add("hidden", batch.hidden);
     slot.add("semantics", images.semantics.index({batch.views_of, batch.samples_of}));
   }
 }
