@@ -1,10 +1,14 @@
 #include "models/conv_blocks.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 
 #include <array>
 #include <cmath>
 #include <tuple>
+
+#include "models/kernels/elementwise.h"
+#include "models/kernels/tensor_pointers.h"
 
 namespace espalier {
 namespace {
@@ -13,6 +17,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kTaps = 9;
+constexpr int64_t kElementsPerPiece = 32768;  // of work for one thread
 
 at::ScalarType compute_type(const at::Tensor& tensor) {
   const auto device = tensor.device().type();
@@ -90,9 +95,22 @@ at::Tensor visible_input_gradient(const at::Tensor& gradient, const at::Tensor& 
   return at::mm(gather_taps(pad_rows(gradient), neighbours), reversed_taps_to_input(weight));
 }
 
-// In place: gradient of relu where `output` is what relu gave.
-void mask_relu_gradient(at::Tensor& gradient, const at::Tensor& output) {
-  at::threshold_backward_out(gradient, gradient, output, 0);
+// In place: gradient of relu where `output` is what relu gave, plus `addend`.
+void relu_backward(at::Tensor& gradient, const at::Tensor& output, const at::Tensor& addend = {}) {
+  const bool is_fusable = kernels::has_kernel_type(gradient) && gradient.is_contiguous() &&
+                          output.is_contiguous() && (!addend.defined() || addend.is_contiguous());
+  if (!is_fusable) {
+    at::threshold_backward_out(gradient, gradient, output, 0);
+    if (addend.defined()) gradient.add_(addend);
+    return;
+  }
+  kernels::with_kernel_type(gradient.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    at::parallel_for(0, gradient.numel(), kElementsPerPiece, [&](int64_t begin, int64_t end) {
+      kernels::relu_backward(kernels::pointer<T>(gradient), kernels::pointer<T>(output),
+                             kernels::pointer<T>(addend), begin, end);
+    });
+  });
 }
 
 struct DenseConv : torch::autograd::Function<DenseConv> {
@@ -161,10 +179,10 @@ struct DenseBlock : torch::autograd::Function<DenseBlock> {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor gradient = gradients[0].to(saved[0].scalar_type()).contiguous();
     ConvGradients second = convolve_backward(gradient, saved[1], saved[3], true);
-    mask_relu_gradient(second.input, saved[1]);
+    relu_backward(second.input, saved[1]);
     ConvGradients first = convolve_backward(second.input, saved[0], saved[2], true);
-    mask_relu_gradient(first.input, saved[0]);
-    return {first.input.add_(gradient), first.weight, first.bias, second.weight, second.bias};
+    relu_backward(first.input, saved[0], gradient);
+    return {first.input, first.weight, first.bias, second.weight, second.bias};
   }
 };
 
@@ -191,10 +209,10 @@ struct VisibleBlock : torch::autograd::Function<VisibleBlock> {
     const int64_t rows = neighbours.size(0);
     const at::Tensor gradient = gradients[0].to(saved[1].scalar_type()).contiguous();
     at::Tensor hidden = visible_input_gradient(gradient, neighbours, saved[6]);
-    mask_relu_gradient(hidden, saved[3].narrow(0, 0, rows));
+    relu_backward(hidden, saved[3].narrow(0, 0, rows));
     at::Tensor input = visible_input_gradient(hidden, neighbours, saved[5]);
-    mask_relu_gradient(input, saved[1].narrow(0, 0, rows));
-    return {input.add_(gradient),
+    relu_backward(input, saved[1].narrow(0, 0, rows), gradient);
+    return {input,
             at::Tensor(),
             visible_weight_gradient(hidden, saved[2]),
             bias_gradient(hidden),

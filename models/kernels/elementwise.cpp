@@ -159,6 +159,20 @@ ESPALIER_INLINE void cross_entropy_rows(const T* logits, const int64_t* targets,
   }
 }
 
+template <class T>
+ESPALIER_INLINE void relu_gradient(T* gradient, const T* output, const T* addend, int64_t begin,
+                                   int64_t end) {
+  int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) {
+    const Floats kept = simd::load(output + i) > 0.0f ? simd::load(gradient + i) : Floats{};
+    simd::store(gradient + i, addend == nullptr ? kept : kept + simd::load(addend + i));
+  }
+  for (; i < end; ++i) {
+    const float kept = simd::load_one(output + i) > 0 ? simd::load_one(gradient + i) : 0;
+    simd::store_one(gradient + i, addend == nullptr ? kept : kept + simd::load_one(addend + i));
+  }
+}
+
 }  // namespace
 
 ESPALIER_CLONES void add_rms_norm(const AddRmsNorm<float>& a, int64_t begin, int64_t end,
@@ -202,6 +216,15 @@ ESPALIER_CLONES void cross_entropy(const float* logits, const int64_t* targets, 
 ESPALIER_CLONES void cross_entropy(const Bfloat16* logits, const int64_t* targets, float* loss,
                                    Bfloat16* grad, int64_t begin, int64_t end, int64_t width) {
   cross_entropy_rows(logits, targets, loss, grad, begin, end, width);
+}
+
+ESPALIER_CLONES void relu_backward(float* gradient, const float* output, const float* addend,
+                                   int64_t begin, int64_t end) {
+  relu_gradient(gradient, output, addend, begin, end);
+}
+ESPALIER_CLONES void relu_backward(Bfloat16* gradient, const Bfloat16* output,
+                                   const Bfloat16* addend, int64_t begin, int64_t end) {
+  relu_gradient(gradient, output, addend, begin, end);
 }
 
 }  // namespace espalier::kernels

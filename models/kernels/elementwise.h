@@ -60,4 +60,11 @@ void cross_entropy(const float* logits, const int64_t* targets, float* loss, flo
 void cross_entropy(const Bfloat16* logits, const int64_t* targets, float* loss, Bfloat16* grad,
                    int64_t begin, int64_t end, int64_t width);
 
+// Of elements, in place: gradient where `output`, which relu gave, is positive, else 0; plus
+// `addend`, unless null.
+void relu_backward(float* gradient, const float* output, const float* addend, int64_t begin,
+                   int64_t end);
+void relu_backward(Bfloat16* gradient, const Bfloat16* output, const Bfloat16* addend,
+                   int64_t begin, int64_t end);
+
 }  // namespace espalier::kernels

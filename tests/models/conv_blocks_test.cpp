@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "models/kernels/elementwise.h"
+#include "models/kernels/tensor_pointers.h"
 #include "models/masking.h"
 
 namespace espalier {
@@ -45,6 +47,26 @@ TEST(ConvBlocks, FusedBlockEqualsItsPlainForm) {
   inputs.push_back(map);
   expect_close(with_gradients(block->forward(map), inputs),
                with_gradients(plain_block(map, block), inputs));
+}
+
+// Bit for bit what ATen's operations give, elements beside the vectors included.
+TEST(ConvBlocks, ReluBackwardEqualsTheOperationsItFuses) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor gradient = torch::randn({37}).to(type);
+    const at::Tensor output = torch::randn({37}).to(type).relu();
+    const at::Tensor addend = torch::randn({37}).to(type);
+    const at::Tensor masked = at::threshold_backward(gradient, output, 0);
+    const at::Tensor plain = gradient.clone(), added = gradient.clone();
+    kernels::with_kernel_type(type, [&](auto t) {
+      using T = decltype(t);
+      kernels::relu_backward(kernels::pointer<T>(plain), kernels::pointer<T>(output), nullptr, 0,
+                             37);
+      kernels::relu_backward(kernels::pointer<T>(added), kernels::pointer<T>(output),
+                             kernels::pointer<T>(addend), 0, 37);
+    });
+    EXPECT_TRUE(torch::equal(plain, masked));
+    EXPECT_TRUE(torch::equal(added, masked + addend));
+  }
 }
 
 // What the masked pass computes for visible cells is what zeroing masked cells before each
