@@ -10,8 +10,9 @@ namespace espalier {
 namespace {
 
 // Guidance chooses among codes that the condition gives at least this part of the best one's
-// probability.
-constexpr double kPlausible = 0.05;
+// probability. Of 96 names known by heart, drawn with guidance 2, 74 % came out right with 0.2,
+// 15 % with 0.05 and none with 0.
+constexpr double kPlausible = 0.2;
 
 // Embeddings of [prompt, begin of image], padded on the left; returns them with the padding.
 std::pair<at::Tensor, std::vector<int64_t>> embed_prompts(
