@@ -12,7 +12,8 @@ endif()
 # all be compiled with the flags of this one, or the compiler ignores it.
 function(espalier_torch_header)
   if(NOT TARGET espalier_torch_header)
-    file(WRITE ${CMAKE_BINARY_DIR}/torch_header.cpp "")
+    # Unlike WRITE, leaves a file that is there alone: nothing is built again after a new configure.
+    file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/torch_header.cpp CONTENT "")
     add_library(espalier_torch_header STATIC ${CMAKE_BINARY_DIR}/torch_header.cpp)
     target_link_libraries(espalier_torch_header PRIVATE espalier_options espalier::torch)
     target_precompile_headers(espalier_torch_header PRIVATE <torch/torch.h>)
