@@ -1,5 +1,7 @@
 #include "trainer/run.h"
 
+#include <sched.h>
+
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -397,6 +399,13 @@ RunOutcome run_training(const RunConfig& config, Communicator& comm, RunObserver
   if (threads == 0) {
     const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
     threads = std::max<int64_t>(1, cores / std::max(1, options.local_size));
+    // A launcher may have bound this rank to fewer (mpirun does, to one core). Two threads on one
+    // core wait for each other in oneDNN's barriers, which spin: a step takes a hundred times as
+    // long.
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+      threads = std::clamp<int64_t>(CPU_COUNT(&allowed), 1, threads);
+    }
   }
   at::set_num_threads(static_cast<int>(threads));
   use_device(choose_device(config.compute, options.local_rank));
