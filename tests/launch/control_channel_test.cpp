@@ -196,9 +196,9 @@ TEST_F(ControlChannelTest, ErrorsAndByeArriveBeforeTheEnd) {
     channel.report_error("data", "shard 3 is torn");
     channel.finish(64);
   }
+  ASSERT_TRUE(eventually([&] { return server.hang_ups == 1; }));  // all was read before
   EXPECT_EQ(server.find(MessageType::kErrorReport)["what"], "shard 3 is torn");
   EXPECT_EQ(server.find(MessageType::kBye)["exit_code"], 64);
-  EXPECT_TRUE(eventually([&] { return server.hang_ups == 1; }));
 }
 
 TEST_F(ControlChannelTest, StrangersAreRefusedAndTheRankDoesNotNotice) {
