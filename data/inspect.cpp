@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/utf8.h"
+#include "data/text/utf8.h"
 
 namespace espalier {
 namespace {

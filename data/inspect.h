@@ -7,7 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "data/shard_dataset.h"
+#include "data/shards/shard_dataset.h"
 
 namespace espalier {
 

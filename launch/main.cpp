@@ -8,9 +8,9 @@
 #include <torch/version.h>
 #include <CLI/CLI.hpp>
 
-#include "launch/commands.h"
-#include "launch/failure.h"
-#include "launch/logging.h"
+#include "launch/commands/commands.h"
+#include "launch/protocol/failure.h"
+#include "launch/worker/logging.h"
 
 namespace espalier {
 namespace {

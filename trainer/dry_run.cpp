@@ -9,8 +9,8 @@
 
 #include <torch/torch.h>
 
-#include "comm/single_communicator.h"
-#include "data/shard_dataset.h"
+#include "comm/transport/single_communicator.h"
+#include "data/shards/shard_dataset.h"
 #include "trainer/errors.h"
 
 namespace espalier {

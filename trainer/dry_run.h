@@ -2,8 +2,8 @@
 
 #include <string>
 
+#include "trainer/config/run_config.h"
 #include "trainer/run.h"
-#include "trainer/run_config.h"
 
 namespace espalier {
 

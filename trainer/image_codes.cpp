@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "trainer/collective_text.h"
+#include "trainer/host/collective_text.h"
 
 namespace espalier {
 namespace {

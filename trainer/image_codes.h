@@ -6,9 +6,9 @@
 #include <torch/torch.h>
 
 #include "comm/communicator.h"
-#include "data/image.h"
-#include "data/shard_dataset.h"
-#include "models/image_tokenizer.h"
+#include "data/images/image.h"
+#include "data/shards/shard_dataset.h"
+#include "models/image_tokenizer/image_tokenizer.h"
 #include "trainer/run_observer.h"
 
 namespace espalier {

@@ -4,12 +4,12 @@
 
 #include <torch/torch.h>
 
-#include "comm/single_communicator.h"
-#include "trainer/checkpoint_files.h"
-#include "trainer/checkpoint_loader.h"
+#include "comm/transport/single_communicator.h"
+#include "trainer/checkpoint/checkpoint_files.h"
+#include "trainer/checkpoint/checkpoint_loader.h"
+#include "trainer/checkpoint/saved_state.h"
 #include "trainer/errors.h"
-#include "trainer/run_directory.h"
-#include "trainer/saved_state.h"
+#include "trainer/record/run_directory.h"
 
 namespace espalier {
 

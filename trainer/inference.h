@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "trainer/config/run_config.h"
 #include "trainer/run.h"
-#include "trainer/run_config.h"
 #include "trainer/stage.h"
 
 namespace espalier {

@@ -13,16 +13,16 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
-#include "trainer/checkpoint_files.h"
-#include "trainer/checkpoint_loader.h"
-#include "trainer/checkpointer.h"
-#include "trainer/collective_text.h"
-#include "trainer/durable_file.h"
+#include "trainer/checkpoint/checkpoint_files.h"
+#include "trainer/checkpoint/checkpoint_loader.h"
+#include "trainer/checkpoint/checkpointer.h"
+#include "trainer/checkpoint/durable_file.h"
+#include "trainer/checkpoint/saved_state.h"
 #include "trainer/errors.h"
-#include "trainer/metrics.h"
-#include "trainer/run_directory.h"
-#include "trainer/saved_state.h"
-#include "trainer/step_loop.h"
+#include "trainer/host/collective_text.h"
+#include "trainer/record/metrics.h"
+#include "trainer/record/run_directory.h"
+#include "trainer/update/step_loop.h"
 
 namespace espalier {
 namespace {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "comm/communicator.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 #include "trainer/run_observer.h"
 #include "trainer/stage.h"
 

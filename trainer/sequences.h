@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "data/byte_pair_tokenizer.h"
-#include "models/y_model.h"
+#include "data/text/byte_pair_tokenizer.h"
+#include "models/decoder/y_model.h"
 
 namespace espalier {
 

@@ -9,8 +9,8 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "comm/communicator.h"
-#include "comm/gradient_reducer.h"
-#include "models/safetensors.h"
+#include "comm/reduction/gradient_reducer.h"
+#include "models/weights/safetensors.h"
 #include "trainer/run_observer.h"
 
 namespace espalier {

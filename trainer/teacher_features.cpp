@@ -5,11 +5,11 @@
 
 #include <filesystem>
 
-#include "models/efficientnet_lite.h"
 #include "models/errors.h"
-#include "models/safetensors.h"
-#include "trainer/collective_text.h"
-#include "trainer/durable_file.h"
+#include "models/teachers/efficientnet_lite.h"
+#include "models/weights/safetensors.h"
+#include "trainer/checkpoint/durable_file.h"
+#include "trainer/host/collective_text.h"
 
 namespace espalier {
 namespace {
@@ -79,9 +79,10 @@ at::Tensor teacher_features(Communicator& comm, const TeacherConfig& teacher,
                             const std::string& cache_path, const WorkListener& on_work) {
   const torch::NoGradGuard no_gradient;
   if (!std::filesystem::exists(teacher.weights)) {
-    throw WeightsError(teacher.weights +
-                       ": the teacher's weights are missing. launch/prepare_teacher.py makes them; "
-                       "set teacher.weights to the file it writes.");
+    throw WeightsError(
+        teacher.weights +
+        ": the teacher's weights are missing. launch/install/prepare_teacher.py makes them; "
+        "set teacher.weights to the file it writes.");
   }
   const int64_t images_count = images.size(0);
   const int64_t side = teacher.image_size / EfficientNetLite0::kStride;

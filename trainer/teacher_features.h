@@ -6,7 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "comm/communicator.h"
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 #include "trainer/run_observer.h"
 
 namespace espalier {

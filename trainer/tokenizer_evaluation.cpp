@@ -2,16 +2,16 @@
 
 #include <algorithm>
 
-#include "data/contact_sheet.h"
-#include "data/image_codec.h"
-#include "data/random.h"
-#include "models/feature_losses.h"
-#include "models/masking.h"
-#include "trainer/collective_text.h"
+#include "data/images/contact_sheet.h"
+#include "data/images/image_codec.h"
+#include "data/order/random.h"
+#include "models/image_tokenizer/feature_losses.h"
+#include "models/masked_autoencoder/masking.h"
+#include "trainer/evaluation/nearest_neighbours.h"
+#include "trainer/host/collective_text.h"
 #include "trainer/image_codes.h"
-#include "trainer/nearest_neighbours.h"
-#include "trainer/precision.h"
 #include "trainer/teacher_features.h"
+#include "trainer/update/precision.h"
 
 namespace espalier {
 namespace {

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "trainer/settings.h"
+#include "trainer/config/settings.h"
 
 namespace espalier {
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "data/random.h"
-#include "data/sample_order.h"
-#include "data/shard_dataset.h"
-#include "models/masking.h"
+#include "data/order/random.h"
+#include "data/order/sample_order.h"
+#include "data/shards/shard_dataset.h"
+#include "models/masked_autoencoder/masking.h"
 #include "trainer/errors.h"
 #include "trainer/teacher_features.h"
 #include "trainer/tokenizer_evaluation.h"

@@ -6,8 +6,8 @@
 
 #include <torch/torch.h>
 
-#include "models/image_tokenizer.h"
-#include "trainer/run_config.h"
+#include "models/image_tokenizer/image_tokenizer.h"
+#include "trainer/config/run_config.h"
 #include "trainer/stage.h"
 
 namespace espalier {

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <functional>
 
-#include "data/contact_sheet.h"
-#include "data/image_codec.h"
-#include "data/utf8.h"
-#include "trainer/collective_text.h"
-#include "trainer/nearest_neighbours.h"
+#include "data/images/contact_sheet.h"
+#include "data/images/image_codec.h"
+#include "data/text/utf8.h"
+#include "trainer/evaluation/nearest_neighbours.h"
+#include "trainer/host/collective_text.h"
 
 namespace espalier {
 namespace {

@@ -5,9 +5,9 @@
 #include <numeric>
 #include <set>
 
-#include "data/random.h"
-#include "data/sample_order.h"
-#include "models/fused_ops.h"
+#include "data/order/random.h"
+#include "data/order/sample_order.h"
+#include "models/layers/fused_ops.h"
 #include "trainer/errors.h"
 #include "trainer/tokenizer_stage.h"
 #include "trainer/unified_evaluation.h"

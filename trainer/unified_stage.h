@@ -6,16 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "data/byte_pair_tokenizer.h"
-#include "data/shard_dataset.h"
-#include "models/image_tokenizer.h"
-#include "models/sampling.h"
-#include "models/y_model.h"
+#include "data/shards/shard_dataset.h"
+#include "data/text/byte_pair_tokenizer.h"
+#include "models/decoder/sampling.h"
+#include "models/decoder/y_model.h"
+#include "models/image_tokenizer/image_tokenizer.h"
+#include "trainer/config/run_config.h"
 #include "trainer/image_codes.h"
-#include "trainer/run_config.h"
 #include "trainer/sequences.h"
 #include "trainer/stage.h"
-#include "trainer/task_schedule.h"
+#include "trainer/update/task_schedule.h"
 
 namespace espalier {
 

@@ -16,12 +16,12 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "comm/mpi_communicator.h"
+#include "comm/transport/mpi_communicator.h"
 #include "tests/bench/training_dump.h"
+#include "trainer/config/run_config.h"
 #include "trainer/errors.h"
-#include "trainer/host_memory.h"
-#include "trainer/run_config.h"
-#include "trainer/step_loop.h"
+#include "trainer/host/host_memory.h"
+#include "trainer/update/step_loop.h"
 
 namespace espalier {
 namespace {

@@ -5,9 +5,9 @@
 #include <torch/torch.h>
 #include <nlohmann/json.hpp>
 
-#include "trainer/schedule.h"
 #include "trainer/tokenizer_stage.h"
 #include "trainer/unified_stage.h"
+#include "trainer/update/schedule.h"
 
 namespace espalier {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "trainer/run_config.h"
+#include "trainer/config/run_config.h"
 #include "trainer/stage.h"
 
 namespace espalier {

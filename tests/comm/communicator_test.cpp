@@ -4,9 +4,9 @@
 #include <stdexcept>
 
 #include "comm/errors.h"
-#include "comm/nccl_communicator.h"
-#include "comm/single_communicator.h"
-#include "comm/thread_communicator.h"
+#include "comm/transport/nccl_communicator.h"
+#include "comm/transport/single_communicator.h"
+#include "comm/transport/thread_communicator.h"
 #include "communicator_checks.h"
 
 namespace espalier {

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/image_codec.h"
+#include "data/images/image_codec.h"
 #include "tests/data/test_files.h"
 #include "tests/data/test_images.h"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""launch/prepare_teacher.py: what it converts, and what it refuses. Standard library only."""
+"""launch/install/prepare_teacher.py: what it converts, and what it refuses. Standard library only."""
 import hashlib
 import json
 import os
@@ -53,7 +53,7 @@ class PrepareTeacher(unittest.TestCase):
         if sha256 is None:
             sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
         return subprocess.run(
-            [sys.executable, ROOT / "launch/prepare_teacher.py", "--source", source, "--out", self.out,
+            [sys.executable, ROOT / "launch/install/prepare_teacher.py", "--source", source, "--out", self.out,
              "--sha256", sha256], cwd=self.folder, capture_output=True, text=True)
 
     def expect_refusal(self, data, *words):

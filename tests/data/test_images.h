@@ -9,7 +9,7 @@
 #include <jpeglib.h>
 #include <png.h>
 
-#include "data/image.h"
+#include "data/images/image.h"
 
 namespace espalier {
 

@@ -16,7 +16,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "launch/coordinator_service.h"
+#include "launch/coordinator/coordinator_service.h"
 
 namespace espalier {
 namespace fs = std::filesystem;

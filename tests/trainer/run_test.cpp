@@ -5,15 +5,15 @@
 
 #include <gtest/gtest.h>
 
-#include "comm/single_communicator.h"
+#include "comm/transport/single_communicator.h"
 #include "data/errors.h"
 #include "toy_stage.h"
-#include "trainer/checkpoint_files.h"
+#include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
-#include "trainer/metrics.h"
-#include "trainer/run_directory.h"
+#include "trainer/record/metrics.h"
+#include "trainer/record/run_directory.h"
 
 namespace espalier {
 namespace {

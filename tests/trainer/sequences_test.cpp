@@ -5,7 +5,7 @@
 #include <map>
 
 #include "trainer/errors.h"
-#include "trainer/task_schedule.h"
+#include "trainer/update/task_schedule.h"
 
 namespace espalier {
 namespace {

@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "comm/single_communicator.h"
-#include "comm/thread_communicator.h"
+#include "comm/transport/single_communicator.h"
+#include "comm/transport/thread_communicator.h"
 #include "models/errors.h"
 #include "toy_stage.h"
 #include "trainer/errors.h"

@@ -10,11 +10,11 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-#include "comm/single_communicator.h"
-#include "comm/thread_communicator.h"
-#include "data/image_codec.h"
-#include "data/random.h"
-#include "trainer/checkpoint_loader.h"
+#include "comm/transport/single_communicator.h"
+#include "comm/transport/thread_communicator.h"
+#include "data/images/image_codec.h"
+#include "data/order/random.h"
+#include "trainer/checkpoint/checkpoint_loader.h"
 
 namespace espalier {
 namespace {

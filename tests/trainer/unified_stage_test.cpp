@@ -8,8 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "comm/single_communicator.h"
-#include "comm/thread_communicator.h"
+#include "comm/transport/single_communicator.h"
+#include "comm/transport/thread_communicator.h"
 #include "trainer/errors.h"
 #include "trainer/tokenizer_stage.h"
 

@@ -1,0 +1,118 @@
+#include <algorithm>
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+#include "data/images/contact_sheet.h"
+#include "data/images/image_codec.h"
+#include "data/inspect.h"
+#include "launch/commands/commands.h"
+#include "launch/protocol/failure.h"
+#include "trainer/config/run_config.h"
+#include "trainer/errors.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kSheetColumns = 16;
+constexpr int64_t kSheetSamples = 128;
+constexpr size_t kKeywordsShown = 12;
+
+struct Split {
+  std::string name;
+  std::vector<std::string> shards;
+};
+
+std::vector<Split> splits_of(const InspectArguments& arguments, bool* skip_bad) {
+  if (arguments.inputs.size() != 1 || !arguments.inputs[0].ends_with(".toml")) {
+    return {{"shards", arguments.inputs}};
+  }
+  const RunConfig config = load_run_config(arguments.inputs[0]);
+  *skip_bad = *skip_bad || config.data.on_bad_sample == "skip";
+  std::vector<Split> splits = {{"train", config.data.train},
+                               {"validation", config.data.validation},
+                               {"test", config.data.test}};
+  std::erase_if(splits, [](const Split& split) { return split.shards.empty(); });
+  return splits;
+}
+
+void print_lengths(const char* name, const LengthStatistics& lengths) {
+  std::printf("  %-20s min %lld, mean %.1f, max %lld\n", name, static_cast<long long>(lengths.min),
+              lengths.mean, static_cast<long long>(lengths.max));
+}
+
+void print_counts(const char* name, const std::map<std::string, int64_t>& counts, size_t most) {
+  std::vector<std::pair<int64_t, std::string>> sorted;
+  for (const auto& [key, count] : counts) sorted.emplace_back(count, key);
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::printf("  %-20s %zu:", name, sorted.size());
+  for (size_t i = 0; i < std::min(most, sorted.size()); ++i) {
+    std::printf("%s %s %lld", i == 0 ? "" : ",", sorted[i].second.c_str(),
+                static_cast<long long>(sorted[i].first));
+  }
+  std::printf("%s\n", sorted.size() > most ? ", …" : "");
+}
+
+void print(const std::string& name, const DataStatistics& statistics) {
+  std::printf("%s: %lld samples in %zu shard%s, %.1f MB, fingerprint %s\n", name.c_str(),
+              static_cast<long long>(statistics.samples), statistics.shards.size(),
+              statistics.shards.size() == 1 ? "" : "s",
+              static_cast<double>(statistics.shard_bytes) / 1e6, statistics.fingerprint.c_str());
+  print_counts("image sizes", statistics.image_sizes, 5);
+  print_lengths("caption characters", statistics.caption_characters);
+  print_lengths("caption words", statistics.caption_words);
+  std::printf("  %-20s %lld captions, %lld words\n", "distinct",
+              static_cast<long long>(statistics.distinct_captions),
+              static_cast<long long>(statistics.distinct_words));
+  print_counts("groups", statistics.groups, statistics.groups.size());
+  print_counts("keywords", statistics.keywords, kKeywordsShown);
+  if (statistics.bad_samples == 0) return;
+  std::printf("  %lld bad samples are skipped:\n", static_cast<long long>(statistics.bad_samples));
+  for (const auto& message : statistics.bad_messages) std::printf("    %s\n", message.c_str());
+}
+
+// Evenly spread over the data, in its order.
+Image sheet_of(const ShardDataset& dataset) {
+  const int64_t count = std::min(kSheetSamples, dataset.size());
+  std::vector<std::vector<Image>> rows;
+  for (int64_t i = 0; i < count; ++i) {
+    if (i % kSheetColumns == 0) rows.emplace_back();
+    rows.back().push_back(dataset.get(i * dataset.size() / count).image);
+  }
+  return contact_sheet(rows);
+}
+
+}  // namespace
+
+int run_data_inspect(const InspectArguments& arguments) {
+  bool skip_bad = arguments.skip_bad_samples;
+  const auto splits = splits_of(arguments, &skip_bad);
+  nlohmann::json all = nlohmann::json::object();
+  for (const auto& split : splits) {
+    ShardDatasetOptions options;
+    options.skip_bad_samples = skip_bad;
+    const ShardDataset dataset(split.shards, options);
+    const DataStatistics statistics = inspect(dataset);
+    all[split.name] = to_json(statistics);
+    if (!arguments.as_json) print(split.name, statistics);
+    if (!arguments.sheet.empty() && &split == &splits.front()) {
+      write_png(arguments.sheet, sheet_of(dataset));
+    }
+  }
+  if (arguments.as_json) std::printf("%s\n", all.dump(2).c_str());
+  if (!arguments.sheet.empty()) {
+    std::fprintf(stderr, "contact sheet of %s: %s\n", splits.front().name.c_str(),
+                 arguments.sheet.c_str());
+  }
+  return kExitDone;
+}
+
+int run_config_explain(const std::string& key, bool markdown) {
+  const std::string text = markdown ? generate_config_reference() : explain_config(key);
+  std::fputs(text.c_str(), stdout);
+  if (!text.ends_with('\n')) std::fputc('\n', stdout);
+  return kExitDone;
+}
+
+}  // namespace espalier

@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <cstdio>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "launch/commands/commands.h"
+#include "launch/coordinator/coordinator_files.h"
+#include "launch/coordinator/coordinator_service.h"
+#include "launch/protocol/failure.h"
+#include "launch/protocol/step_message.h"
+#include "launch/report/report_page.h"
+#include "launch/worker/progress.h"
+#include "trainer/errors.h"
+
+namespace espalier {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+void print_status(const json& status) {
+  const int64_t commit = status.value("last_commit_step", int64_t{-1});
+  std::printf("%s: %s%s, generation %d, %d ranks, %d restarts, last checkpoint %s\n",
+              status.value("run", std::string()).c_str(),
+              status.value("state", std::string()).c_str(),
+              status.value("stopping", false) ? " (stopping)" : "", status.value("generation", 0),
+              status.value("world_size", 0), status.value("restarts", 0),
+              commit < 0 ? "none" : ("step " + std::to_string(commit)).c_str());
+  if (status.contains("progress") && status["progress"].is_object()) {
+    std::printf("%s\n", format_line(step_report_from_json(status["progress"])).c_str());
+  }
+  std::printf("%6s %8s %8s  %-18s %10s %14s\n", "rank", "pid", "step", "phase", "last beat",
+              "last progress");
+  for (const auto& rank : status.value("ranks", json::array())) {
+    if (!rank.value("joined", false)) {
+      std::printf("%6d  has not joined\n", rank.value("rank", 0));
+      continue;
+    }
+    std::printf("%6d %8d %8lld  %-18s %8.1f s %12.1f s%s\n", rank.value("rank", 0),
+                rank.value("pid", 0), static_cast<long long>(rank.value("step", int64_t{-1})),
+                rank.value("phase", std::string()).c_str(), rank.value("beat_age_s", -1.0),
+                rank.value("progress_age_s", -1.0),
+                rank.value("suspect", false) ? "  suspect" : "");
+  }
+}
+
+std::string newest_generation(const fs::path& logs) {
+  std::string newest;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(logs, none)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("generation-")) newest = std::max(newest, name);
+  }
+  return newest;
+}
+
+void print_tail(const fs::path& path, int lines) {
+  std::ifstream file(path);
+  std::deque<std::string> tail;
+  for (std::string line; std::getline(file, line);) {
+    tail.push_back(line);
+    if (tail.size() > static_cast<size_t>(lines)) tail.pop_front();
+  }
+  std::printf("==> %s <==\n", path.string().c_str());
+  for (const auto& line : tail) std::printf("%s\n", line.c_str());
+}
+
+}  // namespace
+
+int run_status(const std::string& run, bool as_json) {
+  std::string text;
+  try {
+    text = fetch_status(run);
+  } catch (const ConfigError& error) {
+    std::ifstream file(run + "/run.json");
+    const json last = json::parse(file, nullptr, /*allow_exceptions=*/false);
+    if (!last.is_object()) throw;
+    if (as_json) {
+      std::printf("%s\n", last.dump(2).c_str());
+    } else {
+      std::printf("%s\nlast known: %s at step %lld of %lld, generation %d\n", error.what(),
+                  last.value("state", std::string("unknown")).c_str(),
+                  static_cast<long long>(last.value("step", int64_t{-1})),
+                  static_cast<long long>(last.value("total_steps", int64_t{0})),
+                  last.value("generation", 0));
+    }
+    return kExitDone;
+  }
+  const json status = json::parse(text);
+  if (as_json) {
+    std::printf("%s\n", status.dump(2).c_str());
+  } else {
+    print_status(status);
+  }
+  return kExitDone;
+}
+
+int run_stop(const std::string& run) {
+  request_stop(run, "espalier stop");
+  std::printf("asked the coordinator of %s to stop with a checkpoint\n", run.c_str());
+  return kExitDone;
+}
+
+int run_logs(const std::string& run, int generation, int rank, int lines) {
+  const fs::path logs = fs::path(run) / "logs";
+  std::string folder = newest_generation(logs);
+  if (generation > 0) {
+    folder = fs::path(CoordinatorFiles(run).logs(static_cast<uint32_t>(generation))).filename();
+  }
+  if (folder.empty() || !fs::exists(logs / folder)) {
+    throw ConfigError(run + " has no logs" +
+                      (generation > 0 ? " of generation " + std::to_string(generation) : "") +
+                      "; only runs of `espalier launch` keep them");
+  }
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(logs / folder)) {
+    const std::string name = entry.path().filename().string();
+    if (rank < 0 || name == "rank-" + std::to_string(rank) + ".log") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  for (const auto& path : paths) print_tail(path, lines);
+  return kExitDone;
+}
+
+int run_report(const std::string& run) {
+  std::printf("%s\n", write_report(run).c_str());
+  return kExitDone;
+}
+
+}  // namespace espalier

@@ -1,0 +1,155 @@
+#include <sys/prctl.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include <spdlog/spdlog.h>
+
+#include "comm/transport/mpi_communicator.h"
+#include "comm/transport/nccl_communicator.h"
+#include "comm/transport/single_communicator.h"
+#include "launch/commands/commands.h"
+#include "launch/coordinator/coordinator_files.h"
+#include "launch/protocol/failure.h"
+#include "launch/report/report_page.h"
+#include "launch/worker/launcher_detection.h"
+#include "launch/worker/logging.h"
+#include "launch/worker/worker_observer.h"
+#include "trainer/dry_run.h"
+#include "trainer/errors.h"
+#include "trainer/host/host_memory.h"
+#include "trainer/run.h"
+
+namespace espalier {
+namespace {
+
+// NCCL finds its peers through MPI, so there may be two.
+struct Ranks {
+  std::unique_ptr<Communicator> bootstrap;
+  std::unique_ptr<Communicator> chosen;
+  Communicator& get() { return chosen ? *chosen : *bootstrap; }
+};
+
+Ranks make_ranks(const ComputeConfig& config, const RankPlace& place) {
+  const at::Device device = choose_device(config, place.local_rank);
+  Ranks ranks;
+  if (config.communicator == "nccl" && !device.is_cuda()) {
+    throw ConfigError("compute.communicator = \"nccl\" needs compute.device = \"cuda\"");
+  }
+  if (place.world_size == 1 && config.communicator != "mpi") {
+    ranks.bootstrap = make_single_communicator();
+    return ranks;
+  }
+  ranks.bootstrap = make_mpi_communicator();
+  if (ranks.bootstrap->size() != place.world_size) {
+    throw ConfigError("the launcher says " + std::to_string(place.world_size) +
+                      " ranks and MPI says " + std::to_string(ranks.bootstrap->size()) +
+                      ": mpirun belongs to another MPI than the one this program is linked with");
+  }
+  if (!device.is_cuda()) return ranks;
+  if (config.communicator == "mpi" || !nccl_is_available()) {
+    throw ConfigError(
+        "several ranks on GPUs need NCCL, which this build or machine lacks (`espalier doctor`); "
+        "set compute.device = \"cpu\" to train with MPI on CPUs");
+  }
+  ranks.chosen = make_nccl_communicator(*ranks.bootstrap, device.index());
+  return ranks;
+}
+
+int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserver& observer) {
+  const RunConfig config = load_run_config(arguments.config, arguments.all_sets());
+  Ranks ranks = make_ranks(config.compute, place);
+  Communicator& comm = ranks.get();
+  if (place.rank == 0) {
+    spdlog::info("{}; {} rank{} over {}", place.why, comm.size(), comm.size() == 1 ? "" : "s",
+                 comm.backend());
+  }
+  RunOptions options;
+  options.generation = static_cast<int>(place.generation);
+  options.local_rank = place.local_rank;
+  options.local_size = place.local_size;
+  const RunOutcome outcome = run_training(config, comm, observer, options);
+  if (observer.channel() != nullptr) {
+    observer.channel()->finish(outcome == RunOutcome::kFinished ? kExitDone : kExitStopped);
+  } else if (place.rank == 0) {
+    const std::string report = write_report(config.directory);
+    spdlog::info("report: {}", report);
+  }
+  if (outcome == RunOutcome::kFinished) return kExitDone;
+  if (place.rank == 0) {
+    spdlog::info("stopped with a checkpoint; the same command goes on from it");
+  }
+  return kExitStopped;
+}
+
+// A rank says why it ends in a file, to its coordinator, and to whoever reads its log.
+int report_failure(const RankPlace& place, ControlChannel* channel, bool same_on_all_ranks) {
+  const FailureReport failure = describe_failure(std::current_exception());
+  if (!place.coordinator.empty()) {
+    const auto run = std::filesystem::path(place.coordinator).parent_path().string();
+    try {
+      write_rank_error(run, place.generation, place.rank, failure.failure_class, failure.message);
+    } catch (const std::exception& error) {
+      spdlog::warn("no error file: {}", error.what());
+    }
+  }
+  if (channel != nullptr) {
+    channel->report_error(failure.failure_class, failure.message);
+    channel->finish(failure.exit_code);
+  }
+  if (same_on_all_ranks && place.rank != 0) {
+    // Rank 0 says it for all; the launcher ends every rank as soon as one has left.
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    return failure.exit_code;
+  }
+  spdlog::error("{}{}{}", failure.message, failure.remedy.empty() ? "" : "; ", failure.remedy);
+  return failure.exit_code;
+}
+
+}  // namespace
+
+std::vector<std::string> TrainArguments::all_sets() const {
+  std::vector<std::string> out = sets;
+  if (!resume.empty()) out.push_back("checkpoint.resume=\"" + resume + "\"");
+  return out;
+}
+
+int run_train(const TrainArguments& arguments) {
+  const RankPlace place = detect_launcher([](const char* name) { return std::getenv(name); });
+  if (arguments.dry_run) {
+    if (place.rank != 0) return kExitDone;
+    const RunConfig config = load_run_config(arguments.config, arguments.all_sets());
+    std::fputs(dry_run(config, place.world_size).c_str(), stdout);
+    return kExitDone;
+  }
+  // A launcher that dies must not leave ranks behind that hold the run directory.
+  if (place.launcher != Launcher::kNone) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  keep_heap_in_huge_pages(place.local_size);
+  const char* log_directory = std::getenv("ESPALIER_LOG_DIRECTORY");
+  if (log_directory != nullptr) redirect_output(log_directory, place.rank);
+
+  std::unique_ptr<Progress> progress;
+  if (place.rank == 0) progress = std::make_unique<Progress>(stdout);
+  log_for_worker(place, progress.get());
+  std::unique_ptr<ControlChannel> channel;
+  if (!place.coordinator.empty()) {
+    channel = std::make_unique<ControlChannel>(
+        ControlChannelOptions{place.coordinator, place.generation, place.rank});
+  }
+  WorkerObserver observer(std::move(channel), std::move(progress));
+  int exit_code = kExitInternal;
+  try {
+    exit_code = train(arguments, place, observer);
+  } catch (const ConfigError&) {
+    exit_code = report_failure(place, observer.channel(), /*same_on_all_ranks=*/true);
+  } catch (...) {
+    exit_code = report_failure(place, observer.channel(), /*same_on_all_ranks=*/false);
+  }
+  log_plainly();
+  return exit_code;
+}
+
+}  // namespace espalier

@@ -1,0 +1,137 @@
+#include "launch/coordinator/coordinator_files.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "trainer/errors.h"
+
+namespace espalier {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr uintmax_t kMaxErrorFileBytes = 1 << 16;
+
+[[noreturn]] void refuse(const std::string& path, const std::string& reason) {
+  throw ConfigError(path + ": " + reason);
+}
+
+// Written under another name and renamed, so that a reader sees all of it or nothing.
+void write_file(const std::string& path, const std::string& text, mode_t mode) {
+  const std::string temporary = path + ".new";
+  ::unlink(temporary.c_str());
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  if (fd < 0) refuse(temporary, std::strerror(errno));
+  const bool ok = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  ::close(fd);
+  if (!ok || ::rename(temporary.c_str(), path.c_str()) != 0) refuse(path, std::strerror(errno));
+}
+
+std::string generation_text(uint32_t generation) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "generation-%04u", generation);
+  return text;
+}
+
+}  // namespace
+
+FileLock::FileLock(const std::string& path, const std::string& held_message) {
+  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd_ < 0) refuse(path, std::strerror(errno));
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd_);
+    throw ConfigError(held_message);
+  }
+}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+FileLock::FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+CoordinatorFiles::CoordinatorFiles(std::string run_directory)
+    : run(fs::absolute(run_directory).lexically_normal().string()) {
+  while (run.size() > 1 && run.back() == '/') run.pop_back();
+  std::error_code error;
+  fs::create_directories(run, error);
+  if (error) {
+    throw ConfigError("run directory " + run + " cannot be written: " + error.message() +
+                      "; choose another with --set run.directory=…");
+  }
+}
+
+std::string CoordinatorFiles::logs(uint32_t generation) const {
+  return run + "/logs/" + generation_text(generation);
+}
+
+std::string CoordinatorFiles::scratch(uint32_t generation) const {
+  return run + "/tmp/" + generation_text(generation);
+}
+
+FileLock CoordinatorFiles::lock() const {
+  return FileLock(run + "/coordinator.lock", "another coordinator already runs " + run +
+                                                 "; see `espalier status " + run +
+                                                 "`, or stop it with `espalier stop " + run + "`");
+}
+
+void CoordinatorFiles::write_address(uint16_t control_port, uint16_t status_port) const {
+  const json text = {{"host", "127.0.0.1"},
+                     {"control_port", control_port},
+                     {"status_port", status_port},
+                     {"token_file", token()},
+                     {"pid", ::getpid()}};
+  write_file(address(), text.dump(2) + "\n", 0600);
+}
+
+void CoordinatorFiles::remove_address() const {
+  std::error_code ignored;
+  fs::remove(address(), ignored);
+}
+
+void CoordinatorFiles::append_event(const json& event) const {
+  std::ofstream file(run + "/events.jsonl", std::ios::app);
+  file << event.dump() + "\n" << std::flush;
+}
+
+std::vector<RankErrorFile> CoordinatorFiles::read_errors(uint32_t generation) const {
+  std::vector<RankErrorFile> errors;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(run + "/errors", none)) {
+    if (entry.path().extension() != ".json" || !entry.is_regular_file() ||
+        entry.file_size() > kMaxErrorFileBytes) {
+      continue;
+    }
+    std::ifstream file(entry.path());
+    const json error = json::parse(file, nullptr, /*allow_exceptions=*/false);
+    if (!error.is_object() || error.value("generation", 0u) != generation) continue;
+    errors.push_back({error.value("rank", 0), error.value("class", std::string("internal")),
+                      error.value("what", std::string())});
+  }
+  return errors;
+}
+
+void write_rank_error(const std::string& run_directory, uint32_t generation, int rank,
+                      const std::string& failure_class, const std::string& what) {
+  fs::create_directories(run_directory + "/errors");
+  const json error = {{"rank", rank}, {"generation", generation}, {"class", failure_class},
+                      {"what", what}, {"pid", ::getpid()},        {"time", unix_time_s()}};
+  write_file(run_directory + "/errors/rank-" + std::to_string(rank) + ".json", error.dump(2) + "\n",
+             0644);
+}
+
+double unix_time_s() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace espalier

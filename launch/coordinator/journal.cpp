@@ -1,0 +1,136 @@
+#include "launch/coordinator/journal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+
+#include <boost/crc.hpp>
+
+namespace espalier {
+namespace {
+
+constexpr size_t kPrefixBytes = 8;
+constexpr uint32_t kMaxRecordBytes = 1 << 16;
+
+void put_u32(std::string& out, uint32_t value) {
+  for (int shift = 0; shift < 32; shift += 8)
+    out.push_back(static_cast<char>(value >> shift & 255));
+}
+
+uint32_t get_u32(std::string_view bytes, size_t offset) {
+  uint32_t value = 0;
+  for (size_t i = 4; i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[offset + i]);
+  return value;
+}
+
+uint32_t crc32(std::string_view bytes) {
+  boost::crc_32_type crc;
+  crc.process_bytes(bytes.data(), bytes.size());
+  return crc.checksum();
+}
+
+[[noreturn]] void fail(const std::string& path) {
+  throw std::runtime_error("journal " + path + ": " + std::strerror(errno));
+}
+
+}  // namespace
+
+std::string encode_record(const nlohmann::json& record) {
+  const std::string text = record.dump();
+  std::string out;
+  put_u32(out, static_cast<uint32_t>(text.size()));
+  put_u32(out, crc32(text));
+  return out + text;
+}
+
+std::vector<nlohmann::json> decode_records(std::string_view bytes, size_t* good_bytes) {
+  std::vector<nlohmann::json> records;
+  size_t offset = 0;
+  while (bytes.size() - offset >= kPrefixBytes) {
+    const uint32_t length = get_u32(bytes, offset);
+    if (length > kMaxRecordBytes || bytes.size() - offset - kPrefixBytes < length) break;
+    const std::string_view text = bytes.substr(offset + kPrefixBytes, length);
+    if (crc32(text) != get_u32(bytes, offset + 4)) break;
+    auto record = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!record.is_object()) break;
+    records.push_back(std::move(record));
+    offset += kPrefixBytes + length;
+  }
+  *good_bytes = offset;
+  return records;
+}
+
+JournalState replay(const std::vector<nlohmann::json>& records) {
+  JournalState state;
+  for (const auto& record : records) {
+    const std::string type = record.value("type", std::string());
+    if (type == "launching") {
+      state.generation = record.value("generation", 0u);
+      state.launcher_pid = 0;
+    } else if (type == "launched") {
+      state.generation = record.value("generation", 0u);
+      state.launcher_pid = record.value("pid", 0);
+      state.launcher_start = record.value("start_time", uint64_t{0});
+      state.job = record.value("job", std::string());
+    } else if (type == "launcher_ended") {
+      state.launcher_pid = 0;
+    } else if (type == "committed") {
+      state.last_commit = record.value("step", int64_t{-1});
+    }
+    ++state.records;
+  }
+  return state;
+}
+
+Journal::Journal(std::string path) : path_(std::move(path)) {
+  fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd_ < 0) fail(path_);
+  std::ifstream file(path_, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  size_t good_bytes = 0;
+  state_ = replay(decode_records(bytes, &good_bytes));
+  if (good_bytes < bytes.size() && ::ftruncate(fd_, static_cast<off_t>(good_bytes)) != 0) {
+    fail(path_);
+  }
+}
+
+Journal::~Journal() { ::close(fd_); }
+
+void Journal::append(const nlohmann::json& record) {
+  const std::string bytes = encode_record(record);
+  if (::write(fd_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) ||
+      ::fdatasync(fd_) != 0) {
+    fail(path_);
+  }
+}
+
+void Journal::launching(uint32_t generation) {
+  append({{"type", "launching"}, {"generation", generation}});
+}
+
+void Journal::launched(uint32_t generation, int pid, uint64_t start_time, const std::string& job) {
+  append({{"type", "launched"},
+          {"generation", generation},
+          {"pid", pid},
+          {"start_time", start_time},
+          {"job", job}});
+}
+
+void Journal::launcher_ended(uint32_t generation, int exit_status) {
+  append({{"type", "launcher_ended"}, {"generation", generation}, {"status", exit_status}});
+}
+
+void Journal::committed(uint32_t generation, int64_t step) {
+  append({{"type", "committed"}, {"generation", generation}, {"step", step}});
+}
+
+void Journal::finished(int exit_code, const std::string& why) {
+  append({{"type", "finished"}, {"exit_code", exit_code}, {"why", why}});
+}
+
+}  // namespace espalier

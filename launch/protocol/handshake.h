@@ -1,0 +1,78 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "launch/protocol/frame.h"
+
+namespace espalier {
+
+// Mutual challenge-response over a shared token. Both sides contribute a nonce, so nothing that was
+// recorded can be played back; the keys that seal later frames are derived from both nonces and
+// differ by direction. Pure: frames in, frames out.
+//
+//   worker                                        coordinator
+//   HELLO {nonce, role, ...}           ->
+//                                      <-  CHALLENGE {nonce, proof}
+//   PROOF {proof}                      ->
+//                                      <-  WELCOME (sealed)
+
+SecretKey hmac_sha256(const SecretKey& key, std::string_view message);
+SecretKey random_key();
+std::string to_hex(const SecretKey& key);
+std::optional<SecretKey> from_hex(std::string_view hex);
+
+struct SessionKeys {
+  SecretKey to_coordinator{};
+  SecretKey to_worker{};
+};
+
+// Parses a payload; throws FrameError when it is not a JSON object or nests deeper than 16.
+nlohmann::json parse_payload(std::string_view payload);
+
+class WorkerHandshake {
+ public:
+  // `identity` travels in HELLO beside the nonce (pid, host, role); it is bound into the proofs.
+  WorkerHandshake(const SecretKey& token, uint32_t generation, uint32_t rank,
+                  nlohmann::json identity);
+  Frame hello() const;
+  // Checks the coordinator's proof; returns PROOF. Throws FrameError when the peer is an
+  // impostor.
+  Frame answer(const Frame& challenge);
+  const SessionKeys& keys() const { return keys_; }
+
+ private:
+  SecretKey token_;
+  SecretKey nonce_;
+  Frame hello_;
+  SessionKeys keys_;
+};
+
+class CoordinatorHandshake {
+ public:
+  explicit CoordinatorHandshake(const SecretKey& token);
+  Frame challenge(const Frame& hello);
+  // Throws FrameError when the worker does not hold the token.
+  void check(const Frame& proof);
+  const Frame& hello() const { return hello_; }
+  const SessionKeys& keys() const { return keys_; }
+
+ private:
+  SecretKey token_;
+  SecretKey nonce_;
+  Frame hello_;
+  SecretKey expected_proof_{};
+  SessionKeys keys_;
+  bool challenged_ = false;
+};
+
+// The token's file: 64 hexadecimal digits, readable by its owner only.
+// Makes it if it is not there; throws std::runtime_error if it belongs to someone else, can be read
+// by others or is a symbolic link.
+SecretKey load_or_create_token(const std::string& path);
+SecretKey load_token(const std::string& path);
+
+}  // namespace espalier

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "models/decoder/y_model.h"
+
+namespace espalier {
+
+struct SamplingOptions {
+  double guidance = 2.0;     // classifier-free, see guided_logits(); 1 = off
+  double temperature = 1.0;  // 0 = always the most likely
+  int64_t top_k = 0;         // 0 = all
+  double top_p = 1.0;
+};
+
+// Classifier-free guidance (Ho and Salimans, 2022): u + guidance * (c - u). Above 1 it
+// extrapolates, and lifts codes that the condition finds as good as impossible if the null prompt
+// finds them more so still, which a model that knows its data by heart often does: those are left
+// out, as by the plausibility constraint of contrastive decoding (Li et al., 2022).
+at::Tensor guided_logits(const at::Tensor& conditional_BK, const at::Tensor& unconditional_BK,
+                         double guidance);
+
+// One draw per row: the top_k logits, softmax, the fewest of them whose probabilities reach top_p,
+// then the uniform number in [0, 1) picks. The result depends on nothing else.
+at::Tensor sample_rows(const at::Tensor& logits_BK, const at::Tensor& uniforms_B,
+                       const SamplingOptions& options);
+
+// Draws the codes of whole images, position by position and, inside one, stage by stage. `prompts`
+// are the token ids before the begin-of-image mark; `null_prompt` is the one that training puts in
+// place of dropped conditions. `codebooks_SKC` are scaled as in training, `uniforms_BPS` as many as
+// there are codes. Returns (batch, positions, stages) int64.
+at::Tensor draw_codes(YModel& model, const std::vector<std::vector<int64_t>>& prompts,
+                      const std::vector<int64_t>& null_prompt, const at::Tensor& codebooks_SKC,
+                      const at::Tensor& uniforms_BPS, const SamplingOptions& options);
+
+// Continues every sequence of `rows` (all of one length) by the most likely tokens until `end_id`
+// or `max_tokens`; the end is not part of the result.
+std::vector<std::vector<int32_t>> continue_text(YModel& model, const TokenRows& rows,
+                                                int64_t end_id, int64_t max_tokens);
+
+}  // namespace espalier

@@ -1,0 +1,153 @@
+#include "models/image_tokenizer/residual_vq.h"
+
+#include <limits>
+
+#include <ATen/Parallel.h>
+
+#include "models/kernels/codes.h"
+#include "models/kernels/simd.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kRowsPerPiece = 256;  // of work for one thread
+
+}  // namespace
+
+ResidualQuantizerImpl::ResidualQuantizerImpl(const ResidualQuantizerOptions& options)
+    : options_(options) {
+  const std::vector<int64_t> shape{options.stages, options.codebook_size, options.channels};
+  // Until the first update every code is dead, so these are only what an untrained model has.
+  codebooks = register_buffer("codebooks", torch::randn(shape));
+  counts = register_buffer("counts", torch::zeros({options.stages, options.codebook_size}));
+  averages = register_buffer("averages", torch::zeros(shape));
+}
+
+Quantized ResidualQuantizerImpl::quantize(const at::Tensor& latents) const {
+  const torch::NoGradGuard no_gradient;
+  TORCH_CHECK(latents.scalar_type() == at::kFloat && latents.dim() == 2 &&
+                  latents.size(1) == options_.channels,
+              "the quantizer wants (N, ", options_.channels, ") fp32, not ", latents.sizes(), " ",
+              latents.scalar_type());
+  Quantized result;
+  result.codes = at::empty({latents.size(0), options_.stages}, latents.options().dtype(at::kLong));
+  result.sums = at::empty({options_.stages, latents.size(0), options_.channels}, latents.options());
+  if (latents.is_cpu()) {
+    quantize_on_cpu(latents.contiguous(), result);
+  } else {
+    quantize_anywhere(latents, result);
+  }
+  return result;
+}
+
+void ResidualQuantizerImpl::quantize_on_cpu(const at::Tensor& latents, Quantized& result) const {
+  const int64_t padding =
+      simd::round_up(options_.codebook_size, simd::kLanes) - options_.codebook_size;
+  const at::Tensor transposed =
+      at::constant_pad_nd(codebooks.transpose(1, 2), {0, padding}, 0).contiguous();
+  const at::Tensor half_norms = at::constant_pad_nd(
+      codebooks.square().sum(2).mul_(0.5), {0, padding}, std::numeric_limits<double>::infinity());
+  const at::Tensor plain = codebooks.contiguous();
+  const kernels::CodebookView book{options_.stages,
+                                   options_.codebook_size,
+                                   options_.channels,
+                                   transposed.size(2),
+                                   plain.const_data_ptr<float>(),
+                                   transposed.const_data_ptr<float>(),
+                                   half_norms.const_data_ptr<float>()};
+  const auto* from = latents.const_data_ptr<float>();
+  auto* codes = result.codes.mutable_data_ptr<int64_t>();
+  auto* sums = result.sums.mutable_data_ptr<float>();
+  at::parallel_for(0, latents.size(0), kRowsPerPiece, [&](int64_t begin, int64_t end) {
+    kernels::quantize_rows(book, from, latents.size(0), codes, sums, begin, end);
+  });
+}
+
+// Ties may go to another code than on the CPU: which of equal maxima argmax returns is the
+// device's choice.
+void ResidualQuantizerImpl::quantize_anywhere(const at::Tensor& latents, Quantized& result) const {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const at::Tensor half_norms = codebooks.square().sum(2).mul_(0.5);
+  at::Tensor residual = latents;
+  for (int64_t stage = 0; stage < options_.stages; ++stage) {
+    const at::Tensor codes =
+        at::addmm(half_norms[stage], residual, codebooks[stage].t(), -1, 1).argmax(1);
+    result.codes.select(1, stage).copy_(codes);
+    at::Tensor sum = result.sums[stage];
+    at::index_select_out(sum, codebooks[stage], 0, codes);
+    if (stage > 0) sum.add_(result.sums[stage - 1]);
+    residual = at::sub(latents, sum);
+  }
+}
+
+at::Tensor ResidualQuantizerImpl::new_statistics() const {
+  return at::zeros({counts.numel() + 2 * averages.numel()}, counts.options());
+}
+
+void ResidualQuantizerImpl::add_statistics(const at::Tensor& latents, const Quantized& quantized,
+                                           const at::Tensor& candidate_rows,
+                                           at::Tensor& statistics) const {
+  const torch::NoGradGuard no_gradient;
+  const auto [seen_counts, seen_sums, candidates] = parts_of(statistics);
+  const int64_t rows = latents.size(0);
+  if (latents.is_cpu()) {
+    kernels::add_code_statistics(
+        options_.stages, options_.codebook_size, options_.channels, latents.const_data_ptr<float>(),
+        quantized.sums.const_data_ptr<float>(), quantized.codes.const_data_ptr<int64_t>(), rows,
+        seen_counts.mutable_data_ptr<float>(), seen_sums.mutable_data_ptr<float>());
+  } else {
+    const at::Tensor ones = at::ones({rows}, latents.options());
+    for (int64_t stage = 0; stage < options_.stages; ++stage) {
+      const at::Tensor codes = quantized.codes.select(1, stage);
+      seen_counts[stage].index_add_(0, codes, ones);
+      seen_sums[stage].index_add_(0, codes,
+                                  stage == 0 ? latents : latents - quantized.sums[stage - 1]);
+    }
+  }
+  // Residual of the offered row before each stage, zeros where another rank supplies it.
+  const at::Tensor offered = candidate_rows.ge(0).unsqueeze(2);
+  for (int64_t stage = 0; stage < options_.stages; ++stage) {
+    const at::Tensor row = candidate_rows[stage].clamp_min(0);
+    at::Tensor residual = latents.index_select(0, row);
+    if (stage > 0) residual.sub_(quantized.sums[stage - 1].index_select(0, row));
+    candidates[stage].add_(residual.mul_(offered[stage]));
+  }
+}
+
+ResidualQuantizerImpl::Parts ResidualQuantizerImpl::parts_of(const at::Tensor& statistics) const {
+  const int64_t codes = counts.numel(), values = averages.numel();
+  return {statistics.narrow(0, 0, codes).view_as(counts),
+          statistics.narrow(0, codes, values).view_as(averages),
+          statistics.narrow(0, codes + values, values).view_as(averages)};
+}
+
+at::Tensor ResidualQuantizerImpl::update(const at::Tensor& statistics) {
+  const torch::NoGradGuard no_gradient;
+  const auto [seen_counts, seen_sums, candidates] = parts_of(statistics);
+  counts.lerp_(seen_counts, 1.0 - options_.decay);
+  averages.lerp_(seen_sums, 1.0 - options_.decay);
+
+  const at::Tensor dead = counts.lt(options_.dead_below);
+  averages.copy_(at::where(dead.unsqueeze(2), candidates, averages));
+  counts.masked_fill_(dead, 1.0);
+
+  const at::Tensor total = counts.sum(1, /*keepdim=*/true);
+  const double size = static_cast<double>(options_.codebook_size);
+  const at::Tensor smoothed =
+      counts.add(options_.epsilon).div_(total.add(size * options_.epsilon)).mul_(total);
+  codebooks.copy_(averages / smoothed.unsqueeze(2));
+  return dead.sum(1);
+}
+
+at::Tensor ResidualQuantizerImpl::embed(const at::Tensor& codes, int64_t stages) const {
+  TORCH_CHECK(stages >= 1 && stages <= options_.stages && codes.size(-1) >= stages, "cannot embed ",
+              stages, " stages of codes ", codes.sizes());
+  at::Tensor sum;
+  for (int64_t stage = 0; stage < stages; ++stage) {
+    const at::Tensor vectors = at::embedding(codebooks[stage], codes.select(-1, stage));
+    sum = stage == 0 ? vectors : sum + vectors;
+  }
+  return sum;
+}
+
+}  // namespace espalier

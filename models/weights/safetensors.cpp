@@ -1,0 +1,279 @@
+#include "models/weights/safetensors.h"
+
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "models/errors.h"
+
+namespace espalier {
+namespace {
+
+// The reference implementation's limit: a header longer than this is an attack or an accident.
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr size_t kLengthBytes = 8;
+constexpr int kMaxJsonDepth = 4;
+
+struct DtypeName {
+  const char* name;
+  at::ScalarType type;
+};
+constexpr std::array<DtypeName, 15> kDtypes = {{{"BOOL", at::kBool},
+                                                {"U8", at::kByte},
+                                                {"I8", at::kChar},
+                                                {"I16", at::kShort},
+                                                {"U16", at::kUInt16},
+                                                {"I32", at::kInt},
+                                                {"U32", at::kUInt32},
+                                                {"I64", at::kLong},
+                                                {"U64", at::kUInt64},
+                                                {"F8_E4M3", at::kFloat8_e4m3fn},
+                                                {"F8_E5M2", at::kFloat8_e5m2},
+                                                {"F16", at::kHalf},
+                                                {"BF16", at::kBFloat16},
+                                                {"F32", at::kFloat},
+                                                {"F64", at::kDouble}}};
+
+[[noreturn]] void fail(const std::string& path, const std::string& problem) {
+  throw WeightsError(path + ": " + problem);
+}
+
+struct Entry {
+  std::string name;
+  at::ScalarType type = at::kFloat;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+
+struct Header {
+  std::vector<Entry> entries;  // in file order
+  TextMap metadata;
+  uint64_t data_start = 0;
+};
+
+// nlohmann keeps the last of two equal keys without a word; the format forbids them.
+nlohmann::json parse_strictly(const std::string& path, const std::string& text) {
+  std::vector<std::set<std::string>> keys;
+  const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
+    using Event = nlohmann::json::parse_event_t;
+    if (depth > kMaxJsonDepth) fail(path, "the header is nested too deeply for safetensors");
+    if (event == Event::object_start) keys.emplace_back();
+    if (event == Event::object_end) keys.pop_back();
+    if (event == Event::key && !keys.back().insert(value.get<std::string>()).second) {
+      fail(path, "the header names \"" + value.get<std::string>() + "\" twice");
+    }
+    return true;
+  };
+  try {
+    return nlohmann::json::parse(text, check);
+  } catch (const nlohmann::json::exception& error) {
+    fail(path, std::string("the header is not JSON (") + error.what() + ")");
+  }
+}
+
+at::ScalarType dtype_from_name(const std::string& path, const std::string& tensor,
+                               const std::string& name) {
+  for (const DtypeName& dtype : kDtypes) {
+    if (name == dtype.name) return dtype.type;
+  }
+  fail(path, "tensor \"" + tensor + "\" has dtype " + name + ", which is not supported");
+}
+
+const char* dtype_to_name(at::ScalarType type) {
+  for (const DtypeName& dtype : kDtypes) {
+    if (type == dtype.type) return dtype.name;
+  }
+  throw WeightsError(std::string("safetensors cannot hold dtype ") + c10::toString(type));
+}
+
+Entry read_entry(const std::string& path, const std::string& name, const nlohmann::json& value) {
+  Entry entry;
+  entry.name = name;
+  try {
+    entry.type = dtype_from_name(path, name, value.at("dtype").get<std::string>());
+    uint64_t bytes = c10::elementSize(entry.type);
+    for (const nlohmann::json& dimension : value.at("shape")) {
+      if (!dimension.is_number_unsigned()) fail(path, "tensor \"" + name + "\" has a bad shape");
+      const auto size = dimension.get<uint64_t>();
+      if (size > INT64_MAX || __builtin_mul_overflow(bytes, size, &bytes)) {
+        fail(path, "tensor \"" + name + "\" has a shape that overflows");
+      }
+      entry.shape.push_back(static_cast<int64_t>(size));
+    }
+    const nlohmann::json& offsets = value.at("data_offsets");
+    if (offsets.size() != 2 || !offsets.at(0).is_number_unsigned() ||
+        !offsets.at(1).is_number_unsigned()) {
+      fail(path, "tensor \"" + name + "\" has bad data_offsets");
+    }
+    entry.begin = offsets.at(0).get<uint64_t>();
+    entry.end = offsets.at(1).get<uint64_t>();
+    if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
+      fail(path, "tensor \"" + name + "\" has " + std::to_string(bytes) +
+                     " bytes by its shape but another number by its data_offsets");
+    }
+  } catch (const nlohmann::json::exception& error) {
+    fail(path, "tensor \"" + name + "\" is described wrongly (" + error.what() + ")");
+  }
+  return entry;
+}
+
+void check_layout(const std::string& path, Header& header, uint64_t file_bytes) {
+  std::sort(header.entries.begin(), header.entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
+  uint64_t position = 0;
+  for (const Entry& entry : header.entries) {
+    if (entry.begin != position) {
+      fail(path, "a hole or an overlap before the data of tensor \"" + entry.name + "\"");
+    }
+    position = entry.end;
+  }
+  if (header.data_start + position != file_bytes) {
+    fail(path, "holds " + std::to_string(file_bytes) + " bytes where its header asks for " +
+                   std::to_string(header.data_start + position) +
+                   "; the file is cut short or damaged, fetch or write it again");
+  }
+}
+
+Header read_header(const std::string& path, std::ifstream& file) {
+  if (!file) fail(path, "cannot be opened for reading");
+  file.seekg(0, std::ios::end);
+  const auto file_bytes = static_cast<uint64_t>(file.tellg());
+  file.seekg(0);
+  std::array<unsigned char, kLengthBytes> prefix{};
+  file.read(reinterpret_cast<char*>(prefix.data()), kLengthBytes);
+  uint64_t length = 0;
+  for (size_t i = kLengthBytes; i-- > 0;) length = length << 8 | prefix[i];
+  if (!file || length > kMaxHeaderBytes || length + kLengthBytes > file_bytes) {
+    fail(path, "is not a safetensors file (no valid header length)");
+  }
+  std::string text(length, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(length));
+  if (!file || text.empty() || text[0] != '{') fail(path, "is not a safetensors file (no header)");
+
+  Header header;
+  header.data_start = kLengthBytes + length;
+  const nlohmann::json json = parse_strictly(path, text);
+  for (const auto& [name, value] : json.items()) {
+    if (name != "__metadata__") {
+      header.entries.push_back(read_entry(path, name, value));
+      continue;
+    }
+    if (!value.is_object()) fail(path, "__metadata__ is not an object");
+    for (const auto& [key, text_value] : value.items()) {
+      if (!text_value.is_string()) fail(path, "__metadata__ may hold strings only");
+      header.metadata[key] = text_value.get<std::string>();
+    }
+  }
+  check_layout(path, header, file_bytes);
+  return header;
+}
+
+std::string shape_text(const at::Tensor& tensor) {
+  std::string text = "[";
+  for (const int64_t size : tensor.sizes()) {
+    text += (text.size() > 1 ? "," : "") + std::to_string(size);
+  }
+  return text + "]";
+}
+
+}  // namespace
+
+TensorMap read_safetensors(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const Header header = read_header(path, file);
+  TensorMap tensors;
+  for (const Entry& entry : header.entries) {
+    at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.type));
+    file.seekg(static_cast<std::streamoff>(header.data_start + entry.begin));
+    file.read(static_cast<char*>(tensor.data_ptr()),
+              static_cast<std::streamsize>(entry.end - entry.begin));
+    if (!file) fail(path, "cannot read the data of tensor \"" + entry.name + "\"");
+    tensors.emplace(entry.name, std::move(tensor));
+  }
+  return tensors;
+}
+
+TextMap read_safetensors_metadata(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return read_header(path, file).metadata;
+}
+
+std::string safetensors_header(const TensorMap& tensors, const TextMap& metadata) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  if (!metadata.empty()) json["__metadata__"] = metadata;
+  uint64_t position = 0;
+  for (const auto& [name, tensor] : tensors) {
+    const uint64_t end = position + tensor.nbytes();
+    json[name] = {{"dtype", dtype_to_name(tensor.scalar_type())},
+                  {"shape", tensor.sizes().vec()},
+                  {"data_offsets", {position, end}}};
+    position = end;
+  }
+  std::string text = json.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  std::string bytes(kLengthBytes, '\0');
+  for (size_t i = 0; i < kLengthBytes; ++i) {
+    bytes[i] = static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i) & 0xff);
+  }
+  return bytes + text;
+}
+
+void visit_safetensors(const TensorMap& tensors, const TextMap& metadata,
+                       const std::function<void(std::span<const std::byte>)>& visit) {
+  const std::string header = safetensors_header(tensors, metadata);
+  visit(std::as_bytes(std::span(header)));
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor contiguous = tensor.detach().cpu().contiguous();
+    visit({static_cast<const std::byte*>(contiguous.const_data_ptr()), contiguous.nbytes()});
+  }
+}
+
+void write_safetensors(const std::string& path, const TensorMap& tensors, const TextMap& metadata) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  if (!file) fail(path, "cannot be opened for writing");
+  visit_safetensors(tensors, metadata, [&](std::span<const std::byte> bytes) {
+    file.write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+  });
+  file.close();
+  if (!file) fail(path, "cannot be written (is the disk full?)");
+}
+
+void copy_tensors(const TensorMap& source, const TensorMap& target, const std::string& what) {
+  constexpr int kNamed = 3;
+  std::string problems;
+  int count = 0;
+  const auto report = [&](const std::string& problem) {
+    if (++count <= kNamed) problems += (count > 1 ? "; " : "") + problem;
+  };
+  for (const auto& [name, tensor] : target) {
+    const auto found = source.find(name);
+    if (found == source.end()) {
+      report("\"" + name + "\" is missing");
+    } else if (found->second.sizes() != tensor.sizes()) {
+      report("\"" + name + "\" is " + shape_text(found->second) + ", the model has " +
+             shape_text(tensor));
+    }
+  }
+  for (const auto& [name, tensor] : source) {
+    if (!target.contains(name)) report("\"" + name + "\" is not in the model");
+  }
+  if (count > 0) {
+    throw WeightsError(what + " does not fit this model: " + problems +
+                       (count > kNamed ? "; and " + std::to_string(count - kNamed) + " more" : "") +
+                       ". Use the weights and the configuration of one run together.");
+  }
+  for (const auto& [name, tensor] : target) tensor.detach().copy_(source.at(name));
+}
+
+}  // namespace espalier

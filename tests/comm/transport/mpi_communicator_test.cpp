@@ -1,0 +1,73 @@
+// Runs under `mpirun -n N comm_mpi_tests N`; every rank runs every test.
+#include "comm/transport/mpi_communicator.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <string>
+
+#include "communicator_checks.h"
+#include "gradient_reducer_checks.h"
+
+namespace espalier {
+namespace {
+
+// Set by main, for all tests: MPI starts once per process.
+Communicator* world = nullptr;
+std::string expected_ranks;
+
+TEST(MpiCommunicator, HasTheRanksOfMpirun) {
+  EXPECT_EQ(std::to_string(world->size()), expected_ranks);
+  EXPECT_EQ(world->backend(), "mpi");
+}
+
+TEST(MpiCommunicator, ReducesEveryType) { check_reductions_of_every_type(*world); }
+
+TEST(MpiCommunicator, GivesLargeSumsTheSameBitsEverywhere) {
+  check_large_sums_have_the_same_bits_everywhere(*world);
+}
+
+TEST(MpiCommunicator, BroadcastsAndGathers) { check_broadcast_and_gather(*world); }
+
+TEST(MpiCommunicator, FinishesOperationsInOrder) {
+  check_operations_in_flight_finish_in_order(*world);
+}
+
+TEST(MpiCommunicator, ChecksItsArguments) {
+  check_preconditions(*world);
+  EXPECT_THROW(world->all_reduce(at::empty({3}, at::kMeta)), c10::Error);
+}
+
+TEST(MpiCommunicator, SecondOneOfAProcessUsesTheRunningMpi) {
+  const auto second = make_mpi_communicator({.timeout_s = 20, .piece_bytes = 4096});
+  check_reductions_of_every_type(*second);
+  check_operations_in_flight_finish_in_order(*second);
+  world->barrier();
+}
+
+TEST(GradientReducerOverMpi, SumsDifferentTasksIntoTheGradientsOfTheUnion) {
+  check_gradients_equal_the_union_of_batches(*world, /*slots=*/world->size());
+}
+
+TEST(GradientReducerOverMpi, AccumulatesSeveralMicroBatches) {
+  check_gradients_equal_the_union_of_batches(*world, /*slots=*/12);
+}
+
+TEST(GradientReducerOverMpi, GoesOnWhenARankHasNothingToDo) {
+  check_gradients_equal_the_union_of_batches(*world, /*slots=*/world->size() - 1);
+}
+
+TEST(GradientReducerOverMpi, SendsBucketsDuringBackward) {
+  check_buckets_travel_during_backward(*world);
+}
+
+}  // namespace
+}  // namespace espalier
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const auto communicator = espalier::make_mpi_communicator({.timeout_s = 30});
+  espalier::world = communicator.get();
+  espalier::expected_ranks = argc > 1 ? argv[1] : "";
+  return RUN_ALL_TESTS();
+}

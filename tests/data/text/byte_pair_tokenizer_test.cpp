@@ -1,0 +1,225 @@
+#include "data/text/byte_pair_tokenizer.h"
+
+#include <chrono>
+#include <sstream>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+#include "data/errors.h"
+#include "data/order/random.h"
+#include "data/text/utf8.h"
+#include "tests/data/test_files.h"
+
+namespace espalier {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+const std::vector<std::string> kSpecial = {"<pad>", "<begin>", "<end>", "<end of group>"};
+
+std::vector<std::string> corpus() {
+  std::vector<std::string> lines;
+  std::istringstream text(read_file(source_path("tests/data/golden/corpus.txt")));
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  return lines;
+}
+
+BytePairTokenizer trained() { return BytePairTokenizer::train(corpus(), 800, kSpecial); }
+
+TEST(BytePairTokenizer, GivesBackAnyBytes) {
+  const BytePairTokenizer tokenizer = trained();
+  CounterRng rng(11, 0);
+  for (int trial = 0; trial < 500; ++trial) {
+    std::string bytes(rng.below(60), '\0');
+    for (char& byte : bytes) byte = static_cast<char>(rng.below(256));
+    ASSERT_EQ(tokenizer.decode(tokenizer.encode(bytes)), bytes);
+  }
+  for (const std::string& line : corpus())
+    ASSERT_EQ(tokenizer.decode(tokenizer.encode(line)), line);
+}
+
+TEST(BytePairTokenizer, LearnsFrequentWords) {
+  const BytePairTokenizer tokenizer = trained();
+  EXPECT_EQ(tokenizer.vocabulary_size(), 800);
+  EXPECT_EQ(tokenizer.encode(" face").size(), 1U);
+  EXPECT_LE(tokenizer.encode("grinning face").size(), 5U);
+}
+
+TEST(BytePairTokenizer, MergesTheMostFrequentPairFirst) {
+  const auto tokenizer = BytePairTokenizer::train({"abab ab ab x", "ab"}, 260, {});
+  // "ab" occurs five times, then " ab" twice; then nothing is left that occurs twice.
+  EXPECT_EQ(tokenizer.vocabulary_size(), 258);
+  EXPECT_EQ(tokenizer.encode("ab"), (Ids{256}));
+  EXPECT_EQ(tokenizer.encode(" ab"), (Ids{257}));
+}
+
+TEST(BytePairTokenizer, ATokenReachedByTwoMergesHasOneId) {
+  const auto tokenizer = BytePairTokenizer::train(
+      {"abc abc abc", "bc bc bc bc bc", "ab ab ab ab ab ab", "xab", "abcd abcd", "aabc", "bcbc"},
+      400, {});
+  TemporaryFolder folder;
+  tokenizer.save(folder.file("t.json"));
+  const auto loaded = BytePairTokenizer::load(folder.file("t.json"));
+  EXPECT_EQ(loaded.vocabulary_size(), tokenizer.vocabulary_size());
+  for (const std::string text : {"abc", " abcd", "aabcbc", "abab", "cba"})
+    EXPECT_EQ(loaded.encode(text), tokenizer.encode(text));
+}
+
+TEST(BytePairTokenizer, TrainingTwiceGivesTheSameFileAsTheCommittedOne) {
+  // The file is left here for make_golden.py.
+  trained().save("trained_tokenizer.json");
+  EXPECT_EQ(read_file("trained_tokenizer.json"),
+            read_file(source_path("tests/data/golden/trained_tokenizer.json")))
+      << "run tests/data/make_golden.py on trained_tokenizer.json if the change is meant";
+}
+
+// token_ids.json was written by Hugging Face's Python package from the same tokenizer.json files.
+TEST(BytePairTokenizer, GivesTheIdsOfHuggingFaceTokenizers) {
+  const auto golden =
+      nlohmann::json::parse(read_file(source_path("tests/data/golden/token_ids.json")));
+  int compared = 0;
+  for (const std::string name : {"trained_tokenizer", "python_tokenizer"}) {
+    const auto tokenizer =
+        BytePairTokenizer::load(source_path("tests/data/golden/" + name + ".json"));
+    for (const auto& expected : golden[name]) {
+      const std::string text = expected["text"];
+      EXPECT_EQ(tokenizer.encode(text), expected["ids"].get<Ids>()) << name << ": " << text;
+      const Ids parsed = tokenizer.encode(text, SpecialTokens::kParse);
+      EXPECT_EQ(parsed, expected["ids_with_special_tokens_parsed"].get<Ids>())
+          << name << ": " << text;
+      EXPECT_EQ(replace_invalid_utf8(tokenizer.decode(parsed)), expected["decoded"]) << text;
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 40);
+}
+
+TEST(BytePairTokenizer, SavedAndLoadedIsTheSame) {
+  TemporaryFolder folder;
+  const BytePairTokenizer tokenizer = trained();
+  tokenizer.save(folder.file("a.json"));
+  const auto loaded = BytePairTokenizer::load(folder.file("a.json"));
+  loaded.save(folder.file("b.json"));
+  EXPECT_EQ(read_file(folder.file("a.json")), read_file(folder.file("b.json")));
+  EXPECT_EQ(loaded.special_tokens(), kSpecial);
+}
+
+TEST(BytePairTokenizer, SpecialTokensAreTextUnlessAskedFor) {
+  const BytePairTokenizer tokenizer = trained();
+  const int32_t end = tokenizer.id_of("<end>");
+  EXPECT_EQ(end, 2);
+  const Ids as_text = tokenizer.encode("cat<end>");
+  EXPECT_EQ(std::count(as_text.begin(), as_text.end(), end), 0);
+  EXPECT_EQ(tokenizer.decode(as_text), "cat<end>");
+  const Ids parsed = tokenizer.encode("cat<end>", SpecialTokens::kParse);
+  EXPECT_EQ(parsed.back(), end);
+  EXPECT_EQ(tokenizer.decode(parsed), "cat");
+}
+
+TEST(BytePairTokenizer, TheLongestSpecialTokenWins) {
+  const auto tokenizer = BytePairTokenizer::train({"x"}, 260, {"<a", "<a>", "<a>>"});
+  EXPECT_EQ(tokenizer.encode("<a>><a><a", SpecialTokens::kParse), (Ids{2, 1, 0}));
+}
+
+TEST(BytePairTokenizer, CaptionsSpelledLikeASpecialTokenDoNotCollideWithIt) {
+  const auto tokenizer = BytePairTokenizer::train({"xxend xxend xxend", "xxend"}, 400, {"xxend"});
+  TemporaryFolder folder;
+  tokenizer.save(folder.file("t.json"));
+  const auto loaded = BytePairTokenizer::load(folder.file("t.json"));
+  EXPECT_EQ(loaded.decode(loaded.encode("xxend")), "xxend");
+  EXPECT_EQ(loaded.vocabulary_size(), tokenizer.vocabulary_size());
+}
+
+TEST(BytePairTokenizer, AMegabyteWithoutSpacesIsEncodedInSeconds) {
+  const BytePairTokenizer tokenizer = trained();
+  const std::string text(1 << 20, 'e');
+  const auto started = std::chrono::steady_clock::now();
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(20));
+}
+
+TEST(BytePairTokenizer, ThreadsEncodeAtTheSameTime) {
+  const BytePairTokenizer tokenizer = trained();
+  const Ids expected = tokenizer.encode("grinning face with sweat");
+  std::atomic<int> wrong{0};
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 500; ++i)
+        if (tokenizer.encode("grinning face with sweat") != expected) ++wrong;
+    });
+  threads.clear();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(BytePairTokenizer, RefusesImpossibleRequests) {
+  EXPECT_THROW(BytePairTokenizer::train({"x"}, 258, kSpecial), DataError);
+  EXPECT_THROW(BytePairTokenizer::train({"x"}, 300, {"<a>", "<a>"}), DataError);
+  EXPECT_THROW(BytePairTokenizer::train({"x"}, 300, {""}), DataError);
+  const BytePairTokenizer tokenizer = trained();
+  EXPECT_THROW(tokenizer.id_of("<missing>"), DataError);
+  EXPECT_THROW(tokenizer.decode({800}), std::out_of_range);
+  EXPECT_THROW(tokenizer.decode({-1}), std::out_of_range);
+}
+
+TEST(BytePairTokenizer, EmptyTextHasNoIds) { EXPECT_TRUE(trained().encode("").empty()); }
+
+class TokenizerFile : public ::testing::Test {
+ protected:
+  std::string error_of(const std::string& text) const {
+    return message_of<DataError>([&] { BytePairTokenizer::load(folder_.write("t.json", text)); });
+  }
+  // The committed file with one change.
+  std::string changed(const std::function<void(nlohmann::json&)>& change) const {
+    auto root =
+        nlohmann::json::parse(read_file(source_path("tests/data/golden/trained_tokenizer.json")));
+    change(root);
+    return root.dump();
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(TokenizerFile, ThatIsMissingOrNotJsonIsNamed) {
+  expect_contains(message_of<DataError>([] { BytePairTokenizer::load("/nonexistent/t.json"); }),
+                  {"/nonexistent/t.json"});
+  expect_contains(error_of("{"), {"t.json", "not JSON"});
+  expect_contains(error_of("[]"), {"t.json", "model"});
+}
+
+TEST_F(TokenizerFile, ThatAsksForSomethingElseIsRefusedNotIgnored) {
+  using nlohmann::json;
+  expect_contains(error_of(changed([](json& r) {
+                    r["normalizer"] = {{"type", "NFC"}};
+                  })),
+                  {"normalizer"});
+  expect_contains(error_of(changed([](json& r) { r["model"]["type"] = "Unigram"; })), {"BPE"});
+  expect_contains(error_of(changed([](json& r) { r["model"]["dropout"] = 0.1; })), {"dropout"});
+  expect_contains(error_of(changed([](json& r) { r["model"]["ignore_merges"] = true; })),
+                  {"ignore_merges"});
+  expect_contains(error_of(changed([](json& r) {
+                    r["pre_tokenizer"] = {{"type", "Metaspace"}};
+                  })),
+                  {"pre-tokenizer"});
+  expect_contains(error_of(changed([](json& r) { r["pre_tokenizer"]["add_prefix_space"] = true; })),
+                  {"pre-tokenizer"});
+  expect_contains(error_of(changed([](json& r) { r["added_tokens"][0]["lstrip"] = true; })),
+                  {"<pad>"});
+}
+
+TEST_F(TokenizerFile, WithAnInconsistentVocabularyIsRefused) {
+  using nlohmann::json;
+  expect_contains(error_of(changed([](json& r) { r["model"]["vocab"].erase("e"); })),
+                  {"no token has the id"});
+  expect_contains(error_of(changed([](json& r) { r["model"]["vocab"]["e"] = 5; })),
+                  {"id 5 occurs twice"});
+  expect_contains(error_of(changed([](json& r) { r["model"]["merges"].push_back("q zzz"); })),
+                  {"merge"});
+  expect_contains(error_of(changed([](json& r) { r["model"]["merges"].push_back(7); })), {"merge"});
+  expect_contains(error_of(changed([](json& r) { r["model"]["vocab"]["汉"] = 800; })),
+                  {"byte alphabet"});
+  expect_contains(error_of(changed([](json& r) { r["model"].erase("merges"); })), {"merges"});
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,228 @@
+#include "launch/worker/control_channel.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+
+#include "launch/coordinator/control_server.h"
+#include "launch/protocol/handshake.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+bool eventually(const std::function<bool()>& condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+// A coordinator's listening half, with a thread of its own.
+class Server {
+ public:
+  Server(const fs::path& directory, uint32_t generation)
+      : token_(load_or_create_token(directory / "token")),
+        control_(context_, token_, 8,
+                 {[generation](const PeerIdentity& peer) {
+                    return std::string(peer.generation == generation || peer.rank == kOperatorRank
+                                           ? ""
+                                           : "is over");
+                  },
+                  [this](const PeerIdentity&) { ++joins; },
+                  [this](const PeerIdentity& peer, MessageType type, const json& payload) {
+                    const std::lock_guard lock(mutex_);
+                    messages_.emplace_back(type, payload);
+                    if (type == MessageType::kCkptPrepared && allow_commits) {
+                      control_.send(static_cast<int>(peer.rank), MessageType::kCkptCommit, payload);
+                    }
+                  },
+                  [this](const PeerIdentity&) { ++hang_ups; }}),
+        port_(control_.port()) {
+    const json address = {{"host", "127.0.0.1"},
+                          {"control_port", port_},
+                          {"token_file", (directory / "token").string()}};
+    std::ofstream(directory / "coordinator.json") << address.dump();
+    thread_ = std::thread([this] { context_.run(); });
+  }
+  ~Server() {
+    boost::asio::post(context_, [this] {
+      control_.close();
+      guard_.reset();
+    });
+    thread_.join();
+  }
+
+  void send(MessageType type, const json& payload) {
+    boost::asio::post(context_, [this, type, payload] { control_.send(-1, type, payload); });
+  }
+  int64_t refused() {
+    std::atomic<int64_t> count = -1;
+    boost::asio::post(context_, [&] { count = control_.counters().refused; });
+    while (count < 0) std::this_thread::yield();
+    return count;
+  }
+  json find(MessageType type) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [t, payload] : messages_) {
+      if (t == type) return payload;
+    }
+    return nullptr;
+  }
+  bool got(MessageType type) {
+    return eventually([&] { return !find(type).is_null(); });
+  }
+  uint16_t port() const { return port_; }
+
+  std::atomic<int> joins = 0;
+  std::atomic<int> hang_ups = 0;
+  std::atomic<bool> allow_commits = true;
+
+ private:
+  boost::asio::io_context context_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_{
+      context_.get_executor()};
+  SecretKey token_;
+  std::mutex mutex_;
+  std::vector<std::pair<MessageType, json>> messages_;
+  ControlServer control_;
+  uint16_t port_;
+  std::thread thread_;
+};
+
+class ControlChannelTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = fs::path(testing::TempDir()) / ("channel-" + std::to_string(::getpid()));
+    fs::create_directories(directory_);
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+  ControlChannelOptions options(double grace_s = 60) const {
+    return {directory_ / "coordinator.json", 3, 0, grace_s};
+  }
+  fs::path directory_;
+};
+
+TEST_F(ControlChannelTest, BeatsWithStepAndPhaseAndReportsNumbers) {
+  Server server(directory_, 3);
+  ControlChannel channel(options());
+  channel.on_phase("reduce");
+  StepReport report;
+  report.stage = "tokenizer";
+  report.global_step = 7;
+  report.losses = {{"pixel", 0.5}};
+  channel.on_step(report);
+  ASSERT_TRUE(server.got(MessageType::kMetrics));
+  ASSERT_TRUE(server.got(MessageType::kBeat));
+  EXPECT_EQ(server.find(MessageType::kMetrics)["losses"]["pixel"], 0.5);
+  EXPECT_TRUE(eventually([&] {
+    const json beat = server.find(MessageType::kBeat);
+    return beat["phase"] == "reduce" || beat["phase"] == "setup";
+  }));
+}
+
+TEST_F(ControlChannelTest, StopArrives) {
+  Server server(directory_, 3);
+  ControlChannel channel(options());
+  ASSERT_TRUE(eventually([&] { return server.joins == 1; }));
+  EXPECT_FALSE(channel.stop_requested());
+  server.send(MessageType::kStop, {{"why", "test"}});
+  EXPECT_TRUE(eventually([&] { return channel.stop_requested(); }));
+}
+
+TEST_F(ControlChannelTest, ACommitWaitsForTheCoordinatorsWord) {
+  Server server(directory_, 3);
+  server.allow_commits = false;
+  ControlChannel channel(options());
+  std::atomic<bool> approved = false;
+  std::thread writer([&] { approved = channel.approve_commit(40); });
+  ASSERT_TRUE(server.got(MessageType::kCkptPrepared));
+  EXPECT_FALSE(approved);
+  server.send(MessageType::kCkptCommit, {{"step", 40}});
+  writer.join();
+  EXPECT_TRUE(approved);
+}
+
+TEST_F(ControlChannelTest, AnOldGenerationMayNotCommitAndStops) {
+  Server server(directory_, 4);
+  ControlChannel channel(options());
+  EXPECT_FALSE(channel.approve_commit(40));
+  EXPECT_TRUE(channel.stop_requested());
+  EXPECT_EQ(server.joins, 0);
+}
+
+TEST_F(ControlChannelTest, FindsACoordinatorThatCameBackElsewhereAndAsksAgain) {
+  auto first = std::make_unique<Server>(directory_, 3);
+  first->allow_commits = false;
+  ControlChannel channel(options());
+  std::atomic<bool> approved = false;
+  std::thread writer([&] { approved = channel.approve_commit(40); });
+  ASSERT_TRUE(first->got(MessageType::kCkptPrepared));
+  first.reset();
+  EXPECT_FALSE(channel.stop_requested());
+  Server second(directory_, 3);
+  writer.join();
+  EXPECT_TRUE(approved);
+  EXPECT_EQ(second.find(MessageType::kCkptPrepared)["step"], 40);
+}
+
+TEST_F(ControlChannelTest, StopsWhenTheCoordinatorIsGoneForGoodAndMayCommitThen) {
+  std::ofstream(directory_ / "coordinator.json") << "{}";
+  ControlChannel channel(options(0.3));
+  EXPECT_FALSE(channel.stop_requested());
+  EXPECT_TRUE(channel.approve_commit(40));
+  EXPECT_TRUE(channel.stop_requested());
+}
+
+TEST_F(ControlChannelTest, ErrorsAndByeArriveBeforeTheEnd) {
+  Server server(directory_, 3);
+  {
+    ControlChannel channel(options());
+    channel.report_error("data", "shard 3 is torn");
+    channel.finish(64);
+  }
+  ASSERT_TRUE(eventually([&] { return server.hang_ups == 1; }));  // all was read before
+  EXPECT_EQ(server.find(MessageType::kErrorReport)["what"], "shard 3 is torn");
+  EXPECT_EQ(server.find(MessageType::kBye)["exit_code"], 64);
+}
+
+TEST_F(ControlChannelTest, StrangersAreRefusedAndTheRankDoesNotNotice) {
+  Server server(directory_, 3);
+  ControlChannel channel(options());
+  ASSERT_TRUE(eventually([&] { return server.joins == 1; }));
+  const auto talk = [&](const std::string& text) {
+    boost::asio::ip::tcp::iostream stream("127.0.0.1", std::to_string(server.port()));
+    stream << text << std::flush;
+    return std::string{std::istreambuf_iterator<char>(stream), {}};
+  };
+  EXPECT_EQ(talk("GET / HTTP/1.1\r\n\r\n"), "");
+  EXPECT_EQ(talk(encode_frame({MessageType::kStop, 3, 0, 0, R"({"why":"x"})"})), "");
+  std::string huge = encode_frame({MessageType::kHello, 3, 0, 0, ""});
+  huge.replace(20, 4, "\x7f\xff\xff\xff");
+  EXPECT_EQ(talk(huge), "");
+  WorkerHandshake stranger(random_key(), 3, 0, {});
+  talk(encode_frame(stranger.hello()) +
+       encode_frame({MessageType::kProof, 3, 0, 1, json{{"proof", to_hex(random_key())}}.dump()}));
+  EXPECT_TRUE(eventually([&] { return server.refused() == 4; }));
+  EXPECT_FALSE(channel.stop_requested());
+  EXPECT_EQ(server.joins, 1);
+  EXPECT_EQ(server.hang_ups, 0);
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,90 @@
+#include "launch/worker/progress.h"
+
+#include <gtest/gtest.h>
+
+#include "launch/protocol/step_message.h"
+
+namespace espalier {
+namespace {
+
+StepReport half_way() {
+  StepReport report;
+  report.stage = "tokenizer";
+  report.step = 50;
+  report.stage_steps = 100;
+  report.total_loss = 0.25;
+  report.samples_per_s = 312.4;
+  report.eta_s = 83;
+  report.losses = {{"pixel", 0.5}};
+  return report;
+}
+
+TEST(Progress, BarShowsStageStepLossSpeedEtaAndPhase) {
+  EXPECT_EQ(format_bar(half_way(), "reduce", 200),
+            "tokenizer ████████████░░░░░░░░░░░░ 50/100  loss 0.2500  312 samples/s  ETA 1:23  "
+            "reduce");
+}
+
+TEST(Progress, BarIsCutToTheTerminal) {
+  const std::string bar = format_bar(half_way(), "reduce", 12);
+  EXPECT_EQ(bar, "tokenizer ██");
+}
+
+TEST(Progress, PlainLinesGoWhereThereIsNoTerminal) {
+  std::FILE* file = std::tmpfile();
+  {
+    Progress progress(file);
+    progress.step(half_way());
+    progress.step(half_way());  // within ten seconds: not again
+    progress.say("checkpoint");
+  }
+  std::rewind(file);
+  std::string text(200, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  EXPECT_EQ(text,
+            "tokenizer 50/100  loss 0.2500  312 samples/s  ETA 1:23\n"
+            "checkpoint\n");
+}
+
+TEST(Progress, LongWorkBetweenTheStepsIsCounted) {
+  std::FILE* file = std::tmpfile();
+  {
+    Progress progress(file);
+    progress.work({"teacher features", 16, 1517});
+    progress.work({"teacher features", 32, 1517});  // within ten seconds: not again
+    progress.work({"teacher features", 1517, 1517});
+    progress.work({"teacher features", 1517, 1517});  // said already
+  }
+  std::rewind(file);
+  std::string text(200, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  EXPECT_EQ(text,
+            "teacher features 16/1517  ETA -\n"
+            "teacher features 1517/1517  ETA 0:00\n");
+}
+
+TEST(Progress, DurationsAreReadable) {
+  EXPECT_EQ(format_duration(0.4), "0:00");
+  EXPECT_EQ(format_duration(3723), "1:02:03");
+  EXPECT_EQ(format_duration(-1), "-");
+}
+
+TEST(StepMessage, ComesBackTheSame) {
+  const StepReport report = step_report_from_json(to_json(half_way()));
+  EXPECT_EQ(report.stage, "tokenizer");
+  EXPECT_EQ(report.step, 50);
+  EXPECT_EQ(report.losses.at("pixel"), 0.5);
+}
+
+TEST(StepMessage, MistypedFieldsKeepTheirDefaults) {
+  const StepReport report = step_report_from_json(
+      {{"stage", 3}, {"step", "x"}, {"losses", {{"a", nullptr}}}, {"total_loss", nullptr}});
+  EXPECT_EQ(report.stage, "");
+  EXPECT_EQ(report.step, 0);
+  EXPECT_TRUE(report.losses.empty());
+}
+
+}  // namespace
+}  // namespace espalier

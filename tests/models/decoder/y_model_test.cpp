@@ -1,0 +1,291 @@
+#include "models/decoder/y_model.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <numeric>
+
+#include "models/layers/fused_ops.h"
+#include "models/weights/safetensors.h"
+#include "tests/models/close.h"
+
+namespace espalier {
+namespace {
+
+YModelOptions small_options() {
+  return {.width = 32,
+          .heads = 2,
+          .kv_heads = 1,
+          .feed_forward_width = 48,
+          .trunk_layers = 2,
+          .understanding_layers = 1,
+          .generation_layers = 2,
+          .longest_sequence = 24,
+          .vocabulary_size = 40,
+          .image_positions = 5,
+          .code_channels = 8,
+          .semantic_channels = 6,
+          .stages = 3,
+          .codebook_size = 11,
+          .depth_width = 32,
+          .depth_heads = 2,
+          .depth_layers = 2,
+          .depth_feed_forward_width = 40};
+}
+
+// Builds packed sequences by hand: text first, then image positions, in the order of the calls.
+struct Packed {
+  std::vector<int64_t> text, positions, sources, lengths, targets;
+  std::vector<bool> is_image;
+
+  void mark(int64_t which) { push(which, false); }
+  void add_text(std::vector<int64_t> ids) {
+    for (const int64_t id : ids) {
+      text.push_back(id);
+      push(-1, false);
+    }
+  }
+  void add_image(int64_t count) {
+    for (int64_t p = 0; p < count; ++p) {
+      positions.push_back(p);
+      push(-1, true);
+    }
+  }
+  void end() {
+    const int64_t before = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+    lengths.push_back(static_cast<int64_t>(sources.size()) - before);
+  }
+  TokenRows rows() const {
+    int64_t next_text = kFirstText;
+    int64_t next_image = kFirstText + static_cast<int64_t>(text.size());
+    std::vector<int64_t> numbered = sources;
+    for (size_t i = 0; i < sources.size(); ++i) {
+      if (sources[i] < 0) numbered[i] = is_image[i] ? next_image++ : next_text++;
+    }
+    TokenRows rows;
+    rows.text_ids = torch::tensor(text, torch::kLong);
+    rows.positions = torch::tensor(positions, torch::kLong);
+    rows.sources = torch::tensor(numbered, torch::kLong);
+    rows.layout = SequenceLayout::from_lengths(lengths);
+    return rows;
+  }
+
+ private:
+  void push(int64_t source, bool image) {
+    sources.push_back(source);
+    is_image.push_back(image);
+  }
+};
+
+// The inputs of tests/parity/y_model.py.
+class YModelGolden : public ::testing::Test {
+ protected:
+  YModelGolden()
+      : golden_(read_safetensors(ESPALIER_SOURCE_DIR "/tests/models/golden/y_model.safetensors")),
+        model_(small_options()) {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : model_->named_parameters()) {
+      parameter.value().copy_(golden_.at("weights/" + parameter.key()));
+    }
+    const auto& codes = golden_.at("codes");
+    const auto& books = golden_.at("codebooks");
+    std::vector<torch::Tensor> vectors;
+    for (int64_t s = 0; s < 3; ++s) {
+      vectors.push_back(books[s].index_select(0, codes.select(2, s).flatten()).view({3, 5, 8}));
+    }
+    sums_ = torch::stack(vectors).cumsum(0);
+  }
+
+  TokenRows read_rows() {
+    Packed packed;
+    const std::vector<std::vector<int64_t>> answers = {{30, 31, 32}, {33}, {34, 35}};
+    std::vector<int64_t> rows, targets;
+    for (const auto& answer : answers) {
+      packed.mark(kBeginOfImage);
+      packed.add_image(5);
+      packed.mark(kEndOfImage);
+      packed.add_text({21, 22});
+      for (size_t i = 0; i <= answer.size(); ++i) {
+        rows.push_back(static_cast<int64_t>(packed.sources.size()) - 1);
+        targets.push_back(i < answer.size() ? answer[i] : 0);
+        if (i < answer.size()) packed.add_text({answer[i]});
+      }
+      packed.end();
+    }
+    target_rows_ = torch::tensor(rows, torch::kLong);
+    targets_ = torch::tensor(targets, torch::kLong);
+    TokenRows result = packed.rows();
+    result.code_sums = sums_[2].reshape({15, 8});
+    result.semantics = golden_.at("semantics").reshape({15, 6});
+    return result;
+  }
+
+  TokenRows draw_rows() {
+    Packed packed;
+    std::vector<int64_t> rows;
+    for (const std::vector<int64_t>& condition :
+         {std::vector<int64_t>{3, 9}, {3, 11, 12, 13, 14}, {3, 5, 6}}) {
+      packed.add_text(condition);
+      packed.mark(kBeginOfImage);
+      packed.add_image(4);
+      for (int64_t p = 0; p < 5; ++p) {
+        rows.push_back(static_cast<int64_t>(packed.sources.size()) - 5 + p);
+      }
+      packed.end();
+    }
+    target_rows_ = torch::tensor(rows, torch::kLong);
+    TokenRows result = packed.rows();
+    result.code_sums = sums_[2].narrow(1, 0, 4).reshape({12, 8});
+    return result;
+  }
+
+  torch::Tensor read_loss() {
+    const auto hidden = model_->hidden(read_rows(), Branch::kUnderstanding);
+    return cross_entropy_sum(model_->text_logits(hidden.index_select(0, target_rows_)), targets_);
+  }
+
+  torch::Tensor draw_logits() {
+    const auto hidden =
+        model_->hidden(draw_rows(), Branch::kGeneration).index_select(0, target_rows_);
+    return model_->depth()->forward(hidden, sums_.narrow(0, 0, 2).flatten(1, 2));
+  }
+
+  torch::Tensor draw_loss() {
+    return cross_entropy_sum(draw_logits().flatten(0, 1),
+                             golden_.at("codes").permute({2, 0, 1}).reshape(-1));
+  }
+
+  void expect_gradients(const torch::Tensor& loss, const std::string& name) {
+    model_->zero_grad();
+    loss.backward();
+    for (const auto& parameter : model_->named_parameters()) {
+      const auto expected = golden_.find(name + "/grad/" + parameter.key());
+      if (expected == golden_.end()) {
+        EXPECT_FALSE(parameter.value().grad().defined()) << parameter.key();
+      } else {
+        EXPECT_TRUE(are_close(parameter.value().grad(), expected->second, 1e-4)) << parameter.key();
+      }
+    }
+  }
+
+  TensorMap golden_;
+  YModel model_;
+  torch::Tensor sums_, target_rows_, targets_;
+};
+
+TEST_F(YModelGolden, ReadingEqualsThePythonReferenceWithEveryGradient) {
+  const auto hidden = model_->hidden(read_rows(), Branch::kUnderstanding);
+  EXPECT_TRUE(are_close(hidden.narrow(0, 0, 12), golden_.at("read/hidden_of_first"), 1e-4));
+  const auto loss = read_loss();
+  EXPECT_TRUE(are_close(loss, golden_.at("read/loss"), 1e-5));
+  expect_gradients(loss, "read");
+}
+
+TEST_F(YModelGolden, DrawingEqualsThePythonReferenceWithEveryGradient) {
+  EXPECT_TRUE(are_close(draw_logits(), golden_.at("draw/logits"), 1e-4));
+  const auto loss = draw_loss();
+  EXPECT_TRUE(are_close(loss, golden_.at("draw/loss"), 1e-5));
+  expect_gradients(loss, "draw");
+}
+
+TEST_F(YModelGolden, TenTrainingStepsFollowThePythonReference) {
+  torch::optim::AdamW optimizer(
+      model_->parameters(), torch::optim::AdamWOptions(1e-2).betas({0.9, 0.95}).weight_decay(0.1));
+  std::vector<float> course;
+  for (int step = 0; step < 10; ++step) {
+    const auto loss = read_loss() / 9 + draw_loss() / 45;
+    course.push_back(loss.item<float>());
+    optimizer.zero_grad();
+    loss.backward();
+    optimizer.step();
+  }
+  EXPECT_TRUE(are_close(torch::tensor(course), golden_.at("course"), 1e-4));
+}
+
+TEST_F(YModelGolden, AMixedBatchHasTheSumOfTheGradientsOnTheTrunkAndNoneElsewhereTwice) {
+  const auto trunk = model_->trunk_parameters();
+  const auto read = torch::autograd::grad({read_loss()}, trunk);
+  const auto draw = torch::autograd::grad({draw_loss()}, trunk);
+  const auto both = torch::autograd::grad({read_loss() + draw_loss()}, trunk);
+  for (size_t i = 0; i < trunk.size(); ++i) {
+    EXPECT_TRUE(are_close(both[i], read[i] + draw[i], 1e-5)) << i;
+  }
+}
+
+TEST_F(YModelGolden, ReadingLeavesTheGenerationBranchWithoutGradients) {
+  read_loss().backward();
+  for (const auto& p : model_->branch_parameters(Branch::kGeneration)) {
+    EXPECT_FALSE(p.grad().defined());
+  }
+  for (const auto& p : model_->branch_parameters(Branch::kUnderstanding)) {
+    EXPECT_TRUE(p.grad().defined());
+  }
+}
+
+TEST_F(YModelGolden, ABatchEqualsItsSequencesOneByOne) {
+  const auto together = model_->hidden(draw_rows(), Branch::kGeneration);
+  Packed alone;
+  alone.add_text({3, 11, 12, 13, 14});
+  alone.mark(kBeginOfImage);
+  alone.add_image(4);
+  alone.end();
+  TokenRows rows = alone.rows();
+  rows.code_sums = sums_[2][1].narrow(0, 0, 4);
+  EXPECT_TRUE(
+      are_close(model_->hidden(rows, Branch::kGeneration), together.narrow(0, 7, 10), 1e-5));
+}
+
+TEST_F(YModelGolden, AStageDependsOnCodesOfEarlierStagesOnly) {
+  const auto hidden = torch::randn({4, 32});
+  auto sums = torch::randn({2, 4, 8});
+  const auto before = model_->depth()->forward(hidden, sums);
+  sums[1].add_(1.0);  // the second code of every position changes
+  const auto after = model_->depth()->forward(hidden, sums);
+  EXPECT_TRUE(torch::equal(after.narrow(0, 0, 2), before.narrow(0, 0, 2)));
+  EXPECT_FALSE(torch::equal(after[2], before[2]));
+  const auto fewer = model_->depth()->forward(hidden, sums.narrow(0, 0, 1));
+  EXPECT_TRUE(are_close(fewer, before.narrow(0, 0, 2), 1e-5));
+}
+
+TEST(YModel, EqualBranchesStartWithBitEqualHiddenStates) {
+  YModelOptions options = small_options();
+  options.understanding_layers = options.generation_layers = 2;
+  YModel model(options);
+  Packed packed;
+  packed.add_text({1, 2, 3});
+  packed.mark(kBeginOfImage);
+  packed.add_image(5);
+  packed.end();
+  TokenRows rows = packed.rows();
+  rows.code_sums = torch::randn({5, 8});
+  EXPECT_TRUE(torch::equal(model->hidden(rows, Branch::kUnderstanding),
+                           model->hidden(rows, Branch::kGeneration)));
+}
+
+TEST(YModel, EveryParameterIsInOneGroup) {
+  YModel model(small_options());
+  size_t grouped = model->trunk_parameters().size();
+  for (const auto branch : {Branch::kUnderstanding, Branch::kGeneration}) {
+    grouped += model->branch_parameters(branch).size();
+  }
+  EXPECT_EQ(grouped, model->parameters().size());
+}
+
+// Counts that the layers of Qwen2.5-0.5B and UniFork's projector are known to have.
+TEST(YModel, LayersOfTheSizesOfUniForkHaveItsParameterCounts) {
+  const auto count = [](const torch::nn::Module& module) {
+    int64_t n = 0;
+    for (const auto& p : module.parameters()) n += p.numel();
+    return n;
+  };
+  const TransformerBlock layer(TransformerBlockOptions{.width = 896,
+                                                       .heads = {14, 2, 64},
+                                                       .feed_forward_width = 4864,
+                                                       .query_key_value_bias = true});
+  EXPECT_EQ(count(*layer), 14912384);
+  const Projector projector(1024, 896);
+  EXPECT_EQ(count(*projector) + 2 * 896, 1723904);
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,136 @@
+#include "trainer/update/optimizer.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "trainer/update/precision.h"
+#include "trainer/update/schedule.h"
+#include "trainer/update/weight_average.h"
+
+namespace espalier {
+namespace {
+
+OptimizerConfig config_without_clipping() {
+  OptimizerConfig config;
+  config.clip_norm = 0;
+  return config;
+}
+
+at::Tensor parameter(std::vector<int64_t> shape) {
+  return torch::linspace(-1, 1, 12).reshape(shape).clone().requires_grad_();
+}
+
+TEST(Optimizer, EqualsAdamWWithDecayOnMatricesOnly) {
+  const OptimizerConfig config = config_without_clipping();
+  const at::Tensor matrix = parameter({3, 4});
+  const at::Tensor bias = parameter({12});
+  const at::Tensor peer_matrix = parameter({3, 4});
+  const at::Tensor peer_bias = parameter({12});
+  Optimizer optimizer({{"all", {matrix, bias}}}, {"matrix", "bias"}, config);
+  auto options = torch::optim::AdamWOptions(0.01).betas({config.beta1, config.beta2}).eps(1e-8);
+  torch::optim::AdamW peer_decayed({peer_matrix}, options.weight_decay(config.weight_decay));
+  torch::optim::AdamW peer_plain({peer_bias}, options.weight_decay(0));
+  for (int step = 0; step < 5; ++step) {
+    for (const auto& [mine, other] : {std::pair(matrix, peer_matrix), std::pair(bias, peer_bias)}) {
+      mine.mutable_grad() = torch::sin(mine.detach() * 3 + step);
+      other.mutable_grad() = torch::sin(other.detach() * 3 + step);
+    }
+    optimizer.update({true}, 0.01, optimizer.gradient_norm({true}));
+    peer_decayed.step();
+    peer_plain.step();
+  }
+  EXPECT_TRUE(torch::allclose(matrix, peer_matrix, 1e-5, 1e-7));
+  EXPECT_TRUE(torch::allclose(bias, peer_bias, 1e-5, 1e-7));
+}
+
+TEST(Optimizer, ClipsToTheGlobalNorm) {
+  OptimizerConfig config;
+  config.clip_norm = 0.5;
+  const at::Tensor a = parameter({12});
+  const at::Tensor b = parameter({3, 4});
+  Optimizer optimizer({{"a", {a}}, {"b", {b}}}, {"a", "b"}, config);
+  a.mutable_grad() = torch::full({12}, 3.0);
+  b.mutable_grad() = torch::full({3, 4}, 4.0);
+  const double norm = optimizer.gradient_norm({true, true});
+  EXPECT_NEAR(norm, std::sqrt(12 * 25.0), 1e-4);
+  optimizer.update({true, true}, 0.0, norm);
+  EXPECT_NEAR(optimizer.gradient_norm({true, true}), 0.5, 1e-5);
+}
+
+TEST(Optimizer, GroupThatNobodyRanKeepsWeightsMomentsAndStepCount) {
+  const at::Tensor a = parameter({12});
+  const at::Tensor b = parameter({3, 4});
+  const at::Tensor before = b.detach().clone();
+  Optimizer optimizer({{"a", {a}}, {"b", {b}}}, {"a", "b"}, config_without_clipping());
+  a.mutable_grad() = torch::ones({12});
+  b.mutable_grad() = torch::ones({3, 4});
+  optimizer.update({true, false}, 0.1, optimizer.gradient_norm({true, false}));
+  EXPECT_TRUE(b.equal(before));
+  EXPECT_EQ(optimizer.state().at("steps/a").item<float>(), 1);
+  EXPECT_EQ(optimizer.state().at("steps/b").item<float>(), 0);
+  EXPECT_EQ(optimizer.state().at("mean/b").abs().sum().item<float>(), 0);
+}
+
+TEST(Schedule, RisesThenFallsAlongACosine) {
+  OptimizerConfig config;
+  config.learning_rate = 2.0;
+  config.final_fraction = 0.1;
+  config.warmup_steps = 10;
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 0, 111), 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 9, 111), 2.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 10, 111), 2.0);
+  EXPECT_NEAR(learning_rate_at(config, 60, 111), 2.0 * 0.55, 1e-9);
+  EXPECT_NEAR(learning_rate_at(config, 110, 111), 0.2, 1e-9);
+}
+
+TEST(Schedule, WarmUpLongerThanTheRunReachesThePeakAtItsEnd) {
+  OptimizerConfig config;
+  config.warmup_steps = 50;
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 9, 20), config.learning_rate / 2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 19, 20), config.learning_rate);
+}
+
+TEST(Schedule, NoWarmUpAndASingleStep) {
+  OptimizerConfig config;
+  config.warmup_steps = 0;
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 0, 1), config.learning_rate);
+}
+
+TEST(WeightAverage, SwapsThereAndBackAndIsAdopted) {
+  const at::Tensor weight = torch::zeros({3}).requires_grad_();
+  WeightAverage average({weight}, {"w"}, 0.5);
+  {
+    const torch::NoGradGuard no_grad;
+    weight.fill_(8);
+  }
+  average.update(100);  // half of the way from 0 to 8
+  average.swap();
+  EXPECT_TRUE(weight.equal(torch::full({3}, 4.0)));
+  average.swap();
+  EXPECT_TRUE(weight.equal(torch::full({3}, 8.0)));
+  average.adopt();
+  EXPECT_TRUE(weight.equal(torch::full({3}, 4.0)));
+}
+
+TEST(WeightAverage, OffKeepsNothing) {
+  const at::Tensor weight = torch::zeros({3}).requires_grad_();
+  WeightAverage average({weight}, {"w"}, 0);
+  average.update(1);
+  average.adopt();
+  EXPECT_FALSE(average.is_on());
+  EXPECT_TRUE(average.state().empty());
+}
+
+TEST(PrecisionGuard, MatrixProductsInBfloat16WhileItLives) {
+  const at::Tensor x = torch::ones({2, 2});
+  {
+    const PrecisionGuard guard(at::kCPU, "bf16");
+    EXPECT_EQ(torch::matmul(x, x).scalar_type(), at::kBFloat16);
+  }
+  EXPECT_EQ(torch::matmul(x, x).scalar_type(), at::kFloat);
+  const PrecisionGuard guard(at::kCPU, "fp32");
+  EXPECT_EQ(torch::matmul(x, x).scalar_type(), at::kFloat);
+}
+
+}  // namespace
+}  // namespace espalier

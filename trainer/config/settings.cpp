@@ -1,0 +1,214 @@
+#include "trainer/config/settings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <string_view>
+
+#include <toml++/toml.h>
+
+#include "trainer/config/toml_json.h"
+#include "trainer/errors.h"
+
+namespace espalier {
+namespace {
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string number_text(double number) { return toml_value(nlohmann::json(number)); }
+
+std::string bound_text(const Setting& setting, double bound) {
+  const bool integral =
+      setting.type == SettingType::kInteger || setting.type == SettingType::kIntegers;
+  return integral ? std::to_string(static_cast<int64_t>(bound)) : number_text(bound);
+}
+
+bool has_type(const nlohmann::json& value, SettingType type) {
+  switch (type) {
+    case SettingType::kBoolean:
+      return value.is_boolean();
+    case SettingType::kInteger:
+      return value.is_number_integer();
+    case SettingType::kNumber:
+      return value.is_number();
+    case SettingType::kText:
+      return value.is_string();
+    default:
+      break;
+  }
+  const SettingType item = type == SettingType::kTexts      ? SettingType::kText
+                           : type == SettingType::kIntegers ? SettingType::kInteger
+                                                            : SettingType::kNumber;
+  return value.is_array() &&
+         std::all_of(value.begin(), value.end(), [&](const auto& v) { return has_type(v, item); });
+}
+
+bool in_range(const nlohmann::json& value, const SettingSpec& spec) {
+  if (value.is_array()) {
+    return std::all_of(value.begin(), value.end(),
+                       [&](const auto& v) { return in_range(v, spec); });
+  }
+  if (value.is_number()) {
+    const double number = value.get<double>();
+    return std::isfinite(number) && number >= spec.min && number <= spec.max;
+  }
+  if (value.is_string() && !spec.choices.empty()) {
+    return std::count(spec.choices.begin(), spec.choices.end(), value.get<std::string>()) > 0;
+  }
+  return true;
+}
+
+// "--set a.b=c" has no line to point at; a file has.
+std::string where(const std::string& origin, const std::string& key) {
+  return origin.empty() || origin == "--set" ? "--set " + key : origin + ": " + key;
+}
+
+}  // namespace
+
+std::string type_name(SettingType type) {
+  switch (type) {
+    case SettingType::kBoolean:
+      return "true or false";
+    case SettingType::kInteger:
+      return "integer";
+    case SettingType::kNumber:
+      return "number";
+    case SettingType::kText:
+      return "text";
+    case SettingType::kTexts:
+      return "list of texts";
+    case SettingType::kIntegers:
+      return "list of integers";
+    case SettingType::kNumbers:
+      return "list of numbers";
+  }
+  return "";
+}
+
+std::string range_text(const Setting& setting) {
+  const SettingSpec& spec = setting.spec;
+  if (!spec.choices.empty()) {
+    std::string text = "one of ";
+    for (size_t i = 0; i < spec.choices.size(); ++i) text += (i ? ", " : "") + spec.choices[i];
+    return text;
+  }
+  const bool has_min = std::isfinite(spec.min);
+  const bool has_max = std::isfinite(spec.max);
+  if (has_min && has_max) {
+    return bound_text(setting, spec.min) + " to " + bound_text(setting, spec.max);
+  }
+  if (has_min) return "at least " + bound_text(setting, spec.min);
+  if (has_max) return "at most " + bound_text(setting, spec.max);
+  return "";
+}
+
+// JSON's texts, numbers, booleans and arrays are valid TOML as they are.
+std::string toml_value(const nlohmann::json& value) { return value.dump(); }
+
+std::string explain_setting(const Setting& setting) {
+  std::ostringstream text;
+  text << setting.key << " = " << toml_value(setting.value);
+  if (!setting.spec.unit.empty()) text << "  (" << setting.spec.unit << ")";
+  text << "\n  " << setting.spec.help << "\n  " << type_name(setting.type);
+  const std::string range = range_text(setting);
+  if (!range.empty()) text << ", " << range;
+  text << "; default " << toml_value(setting.default_value);
+  if (setting.origin != "default") text << "; set by " << setting.origin;
+  return text.str() + "\n";
+}
+
+const Setting* Settings::find(const std::string& key) const {
+  const auto found = std::find_if(settings_.begin(), settings_.end(),
+                                  [&](const Setting& setting) { return setting.key == key; });
+  return found == settings_.end() ? nullptr : &*found;
+}
+
+std::string Settings::nearest_key(const std::string& key) const {
+  std::string best;
+  size_t best_distance = std::max<size_t>(3, key.size() / 3);  // farther is no help
+  for (const Setting& setting : settings_) {
+    // A key given without its table is as good as one with a typing error.
+    for (size_t start = 0; start != std::string::npos;) {
+      const auto tail = std::string_view(setting.key).substr(start);
+      const size_t distance = edit_distance(key, tail) + (start > 0 ? 1 : 0);
+      if (distance < best_distance) {
+        best_distance = distance;
+        best = setting.key;
+      }
+      const size_t dot = setting.key.find('.', start);
+      start = dot == std::string::npos ? dot : dot + 1;
+    }
+  }
+  return best;
+}
+
+void Settings::set(const std::string& key, const nlohmann::json& value, const std::string& origin) {
+  auto* setting = const_cast<Setting*>(find(key));
+  if (setting == nullptr) {
+    const std::string nearest = nearest_key(key);
+    throw ConfigError(where(origin, key) + ": there is no such setting" +
+                      (nearest.empty() ? "; `espalier config explain` lists them all"
+                                       : "; did you mean " + nearest + "?"));
+  }
+  if (!has_type(value, setting->type)) {
+    throw ConfigError(where(origin, key) + " must be " + type_name(setting->type) + ", got " +
+                      toml_value(value));
+  }
+  if (!in_range(value, setting->spec)) {
+    throw ConfigError(where(origin, key) + " = " + toml_value(value) +
+                      " is out of range: " + range_text(*setting) +
+                      (setting->spec.unit.empty() ? "" : " (" + setting->spec.unit + ")"));
+  }
+  setting->assign(value);
+  setting->value = value;
+  setting->origin = origin;
+}
+
+void Settings::set_from_argument(const std::string& argument) {
+  const size_t equals = argument.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw ConfigError("--set " + argument + ": expected key=value, e.g. --set seed=7");
+  }
+  const std::string key = argument.substr(0, equals);
+  const std::string text = argument.substr(equals + 1);
+  nlohmann::json value = text;
+  try {
+    const toml::table parsed = toml::parse("value = " + text);
+    if (parsed.size() == 1) value = json_from_toml(*parsed.get("value"));
+  } catch (const toml::parse_error&) {
+    // Not a TOML value: bare text, as in --set run.directory=runs/a
+  }
+  constexpr std::string_view kEveryStage = "stage.*.";
+  if (!key.starts_with(kEveryStage)) {
+    const Setting* setting = find(key);
+    if (setting != nullptr && setting->type == SettingType::kText && !value.is_string()) {
+      value = text;  // --set run.directory=2026 is text all the same
+    }
+    return set(key, value, "--set");
+  }
+  const std::string tail = key.substr(kEveryStage.size());
+  int matches = 0;
+  for (const Setting& setting : settings_) {
+    if (!setting.key.starts_with("stage.")) continue;
+    const size_t dot = setting.key.find('.', 6);
+    if (setting.key.substr(dot + 1) != tail) continue;
+    set(std::string(setting.key), value, "--set");
+    ++matches;
+  }
+  if (matches == 0) set(key, value, "--set");
+}
+
+}  // namespace espalier

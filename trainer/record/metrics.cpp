@@ -1,0 +1,198 @@
+#include "trainer/record/metrics.h"
+
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <sstream>
+
+#include "trainer/checkpoint/durable_file.h"
+
+namespace espalier {
+namespace {
+
+using nlohmann::json;
+
+double unix_time_s() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+void collect_numbers(const json& node, const std::string& path,
+                     std::vector<std::pair<std::string, double>>& numbers) {
+  if (node.is_number()) {
+    numbers.emplace_back(path, node.get<double>());
+  } else if (node.is_object()) {
+    for (const auto& [key, value] : node.items()) {
+      collect_numbers(value, path + "/" + key, numbers);
+    }
+  } else if (node.is_array()) {
+    for (size_t i = 0; i < node.size(); ++i) {
+      collect_numbers(node[i], path + "/" + std::to_string(i), numbers);
+    }
+  }
+}
+
+// "images/tokenizer-0000400-codes.png" -> "codes": one name for all steps of the same picture.
+std::string picture_name(const std::string& path, const std::string& stage) {
+  std::string name = std::filesystem::path(path).stem().string();
+  if (!name.starts_with(stage + "-")) return name;
+  const size_t end = name.find_first_not_of("0123456789-", stage.size() + 1);
+  return end == std::string::npos ? "picture" : name.substr(end);
+}
+
+// A kill may have cut the last line short; the next one starts on its own.
+std::ofstream open_lines(const std::string& path) {
+  std::ifstream old(path, std::ios::binary | std::ios::ate);
+  char last = '\n';
+  if (old && old.tellg() > 0) old.seekg(-1, std::ios::end).get(last);
+  std::ofstream file(path, std::ios::app);
+  if (last != '\n') file << '\n';
+  return file;
+}
+
+json metrics_line(const StepReport& report) {
+  return {{"stage", report.stage},
+          {"step", report.step},
+          {"global_step", report.global_step},
+          {"samples", report.samples},
+          {"losses", report.losses},
+          {"total_loss", report.total_loss},
+          {"learning_rate", report.learning_rate},
+          {"grad_norm", report.grad_norm},
+          {"skipped", report.skipped},
+          {"samples_per_s", report.samples_per_s},
+          {"time_s", report.time_s}};
+}
+
+}  // namespace
+
+RunLog::RunLog(const std::string& run_directory, bool tensorboard, int generation,
+               int64_t start_step)
+    : generation_(generation),
+      metrics_(open_lines(run_directory + "/metrics.jsonl")),
+      events_(open_lines(run_directory + "/events.jsonl")),
+      history_(open_lines(run_directory + "/evaluation/history.jsonl")) {
+  if (tensorboard) {
+    tensorboard_ = std::make_unique<TensorboardWriter>(run_directory + "/tensorboard",
+                                                       unix_time_s(), start_step);
+  }
+  thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
+}
+
+RunLog::~RunLog() { flush(); }
+
+void RunLog::metrics(const StepReport& report) {
+  post([this, report, now = unix_time_s()] {
+    json line = metrics_line(report);
+    line["time"] = now;
+    append(metrics_, std::move(line), "metrics.jsonl");
+    if (!tensorboard_) return;
+    std::vector<std::pair<std::string, double>> values = {
+        {report.stage + "/loss", report.total_loss},
+        {report.stage + "/learning_rate", report.learning_rate},
+        {report.stage + "/grad_norm", report.grad_norm},
+        {report.stage + "/samples_per_s", report.samples_per_s}};
+    for (const auto& [name, loss] : report.losses) {
+      values.emplace_back(report.stage + "/loss/" + name, loss);
+    }
+    tensorboard_->add_scalars(values, report.global_step, now);
+    tensorboard_->flush();
+  });
+}
+
+void RunLog::event(json event) {
+  event["time"] = unix_time_s();
+  post([this, event = std::move(event)] { append(events_, event, "events.jsonl"); });
+}
+
+void RunLog::evaluation(const std::string& stage, int64_t step, int64_t global_step,
+                        const json& result) {
+  post([this, stage, step, global_step, result, now = unix_time_s()] {
+    append(history_,
+           {{"stage", stage}, {"step", step}, {"global_step", global_step}, {"result", result}},
+           "evaluation/history.jsonl");
+    if (!tensorboard_) return;
+    std::vector<std::pair<std::string, double>> numbers;
+    for (const auto& [key, value] : result.items()) {
+      if (key != "pictures") collect_numbers(value, "evaluation/" + key, numbers);
+    }
+    tensorboard_->add_scalars(numbers, global_step, now);
+    for (const auto& picture : result.value("pictures", json::array())) {
+      const std::string path = picture.get<std::string>();
+      try {
+        tensorboard_->add_png(stage + "/" + picture_name(path, stage), read_text_file(path),
+                              global_step, now);
+      } catch (const std::exception& error) {
+        spdlog::warn("TensorBoard: {} left out: {}", path, error.what());
+      }
+    }
+    tensorboard_->flush();
+  });
+}
+
+void RunLog::flush() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return queue_.empty() && !is_writing_; });
+}
+
+void RunLog::post(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(work));
+  changed_.notify_all();
+}
+
+void RunLog::run(const std::stop_token& stop) {
+  while (true) {
+    std::function<void()> work;
+    {
+      std::unique_lock lock(mutex_);
+      if (!changed_.wait(lock, stop, [this] { return !queue_.empty(); })) return;
+      work = std::move(queue_.front());
+      queue_.pop_front();
+      is_writing_ = true;
+    }
+    try {
+      work();
+    } catch (const std::exception& error) {  // thread entry
+      spdlog::error("metrics: {}", error.what());
+    }
+    const std::lock_guard lock(mutex_);
+    is_writing_ = false;
+    changed_.notify_all();
+  }
+}
+
+void RunLog::append(std::ofstream& file, json line, const char* name) {
+  line["generation"] = generation_;
+  // Numbers that are not finite become null: JSON has no words for them.
+  file << line.dump() << std::endl;
+  if (!file && !has_complained_) {
+    has_complained_ = true;
+    spdlog::error("{} cannot be written; the run goes on without it", name);
+  }
+  file.clear();
+}
+
+std::vector<json> read_metrics(const std::string& run_directory) {
+  std::map<int64_t, json> by_step;
+  std::ifstream file(run_directory + "/metrics.jsonl");
+  int newest = 0;
+  for (std::string text; std::getline(file, text);) {
+    json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (line.is_discarded()) continue;  // cut short by a kill
+    const int64_t step = line.value("global_step", int64_t{0});
+    const int generation = line.value("generation", 0);
+    // A relaunch starts from a checkpoint: later steps of older generations were never kept.
+    if (generation > newest) {
+      newest = generation;
+      by_step.erase(by_step.lower_bound(step), by_step.end());
+    }
+    by_step[step] = std::move(line);
+  }
+  std::vector<json> lines;
+  for (auto& [step, line] : by_step) lines.push_back(std::move(line));
+  return lines;
+}
+
+}  // namespace espalier

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/record/tensorboard.h"
+#include "trainer/run_observer.h"
+
+namespace espalier {
+
+// What a run writes down while it goes on: metrics.jsonl, events.jsonl, evaluation/history.jsonl
+// and TensorBoard files. Calls return at once; a thread of its own does the writing, in order. A
+// write that fails is logged once, and the run goes on. Rank 0 only; any thread may call.
+class RunLog {
+ public:
+  RunLog(const std::string& run_directory, bool tensorboard, int generation, int64_t start_step);
+  ~RunLog();  // writes what is left
+  RunLog(const RunLog&) = delete;
+  RunLog& operator=(const RunLog&) = delete;
+
+  void metrics(const StepReport& report);
+  void event(nlohmann::json event);
+  // The numbers of `result` by path ("tokenizer/psnr_db_by_stage/3"), and its "pictures".
+  void evaluation(const std::string& stage, int64_t step, int64_t global_step,
+                  const nlohmann::json& result);
+  void flush();  // blocks until all of the above is in the files
+
+ private:
+  void post(std::function<void()> work);
+  void run(const std::stop_token& stop);
+  void append(std::ofstream& file, nlohmann::json line, const char* name);
+
+  int generation_;
+  std::ofstream metrics_, events_, history_;
+  std::unique_ptr<TensorboardWriter> tensorboard_;
+  bool has_complained_ = false;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<std::function<void()>> queue_;
+  bool is_writing_ = false;
+  std::jthread thread_;  // last: joins before the rest is gone
+};
+
+// metrics.jsonl of a run, one line per reported step: where a relaunch repeated steps, those of the
+// newest generation. In the order of steps.
+std::vector<nlohmann::json> read_metrics(const std::string& run_directory);
+
+}  // namespace espalier

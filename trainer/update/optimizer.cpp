@@ -1,0 +1,73 @@
+#include "trainer/update/optimizer.h"
+
+#include <torch/torch.h>
+
+namespace espalier {
+
+Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
+                     const std::vector<std::string>& names, const OptimizerConfig& config)
+    : config_(config) {
+  size_t index = 0;
+  for (const ParameterGroup& source : groups) {
+    Group& group = groups_.emplace_back();
+    group.name = source.name;
+    const auto device =
+        source.parameters.empty() ? at::Device(at::kCPU) : source.parameters.front().device();
+    group.steps = torch::zeros({}, at::TensorOptions(at::kFloat).device(device));
+    group.parts[0].decays = true;
+    state_["steps/" + group.name] = group.steps;
+    for (const at::Tensor& parameter : source.parameters) {
+      TORCH_CHECK(index < names.size(), "more parameters than names: ", names.size());
+      Group::Part& part = group.parts[parameter.dim() >= 2 ? 0 : 1];
+      part.parameters.push_back(parameter);
+      part.means.push_back(torch::zeros_like(parameter, at::MemoryFormat::Preserve));
+      part.squares.push_back(torch::zeros_like(parameter, at::MemoryFormat::Preserve));
+      state_["mean/" + names[index]] = part.means.back();
+      state_["square/" + names[index]] = part.squares.back();
+      ++index;
+    }
+  }
+}
+
+std::vector<at::Tensor> Optimizer::gradients(const std::vector<bool>& active) const {
+  std::vector<at::Tensor> gradients;
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (!active[g]) continue;
+    for (const Group::Part& part : groups_[g].parts) {
+      for (const at::Tensor& parameter : part.parameters) gradients.push_back(parameter.grad());
+    }
+  }
+  return gradients;
+}
+
+double Optimizer::gradient_norm(const std::vector<bool>& active) const {
+  const torch::NoGradGuard no_grad;
+  const std::vector<at::Tensor> all = gradients(active);
+  if (all.empty()) return 0.0;
+  return at::linalg_vector_norm(at::stack(at::_foreach_norm(all)), 2).item<double>();
+}
+
+void Optimizer::update(const std::vector<bool>& active, double learning_rate, double norm) {
+  const torch::NoGradGuard no_grad;
+  if (config_.clip_norm > 0 && norm > config_.clip_norm) {
+    at::_foreach_mul_(gradients(active), at::Scalar(config_.clip_norm / norm));
+  }
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (!active[g]) continue;
+    Group& group = groups_[g];
+    group.steps.add_(1);
+    for (Group::Part& part : group.parts) {
+      if (part.parameters.empty()) continue;
+      std::vector<at::Tensor> grads;
+      for (const at::Tensor& parameter : part.parameters) grads.push_back(parameter.grad());
+      const std::vector<at::Tensor> steps(part.parameters.size(), group.steps);
+      at::_fused_adamw_(part.parameters, grads, part.means, part.squares, {}, steps, learning_rate,
+                        config_.beta1, config_.beta2, part.decays ? config_.weight_decay : 0.0,
+                        config_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+    }
+  }
+}
+
+TensorMap Optimizer::state() const { return state_; }
+
+}  // namespace espalier
