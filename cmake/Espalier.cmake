@@ -57,6 +57,11 @@ function(espalier_use_torch_header name)
   endforeach()
 endfunction()
 
+# For code that waits or prints more than it computes: a quarter less to compile.
+function(espalier_optimize_little name)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
+
 # espalier_library(NAME SOURCES a.cpp ... [LINKS targets...] [PRIVATE_LINKS targets...] [TORCH])
 # TORCH: the sources include torch/torch.h, so they use the shared precompiled header.
 function(espalier_library name)
@@ -101,6 +106,8 @@ function(espalier_test name)
   else()
     espalier_program(${name} SOURCES ${arg_SOURCES} LINKS ${arg_LINKS} GTest::gtest_main)
   endif()
+  espalier_optimize_little(${name})
+  target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})  # what the folder's tests share
   # Relative, since it is compiled in: clones in other folders then find it in the compiler cache.
   target_compile_definitions(${name} PRIVATE ESPALIER_SOURCE_DIR=".")
   if(NOT arg_LABELS)
