@@ -1,6 +1,7 @@
 #include "models/decoder/y_model.h"
 
 #include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
 #include <torch/torch.h>
 
 #include <numeric>
