@@ -1,4 +1,4 @@
-#include "models/image_tokenizer/feature_losses.h"
+#include "models/teachers/feature_losses.h"
 
 #include <algorithm>
 #include <numeric>
