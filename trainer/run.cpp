@@ -323,7 +323,8 @@ void TrainingRun::evaluate(size_t index, int64_t step, bool is_final) {
   const torch::NoGradGuard no_grad;
   const json result = stages_[index]->evaluate(comm_, request);
   if (!is_first()) return;
-  log_->evaluation(name, step, steps_before(index) + step, result);
+  log_->evaluation(name, step, steps_before(index) + step,
+                   sections_from_json(result.value("sections", json::array())));
   if (is_final) replace_durably(evaluation_path(index), result.dump(2) + "\n");
   event({{"event", "evaluation"},
          {"stage", name},
