@@ -12,7 +12,7 @@ constexpr double kLegendLine = 15;     // height
 constexpr double kAxisLine = 14;       // height of the axis' name
 constexpr double kLetterWidth = 6;     // of a tick label, about
 constexpr double kValueWidth = 26;     // of a number above a bar
-constexpr size_t kBaselineStyles = 4;  // classes l0 .. l3 of the style sheet
+constexpr size_t kBaselineStyles = 6;  // classes l0 .. l5 of the style sheet
 
 // Not longer than fits into `width`; a code point stays whole.
 std::string cut_to(const std::string& text, double width) {

@@ -159,7 +159,7 @@ void read_evaluations_into(ReportData& data) {
   }
 }
 
-// "codes-0000400-reconstruct-test" of stage "codes" is the picture "reconstruct-test" of step 400.
+// "STAGE-0000400-NAME" is the picture NAME of step 400.
 bool split_picture_name(const std::string& stem, const std::string& stage, EarlierPicture& out) {
   if (!stem.starts_with(stage + "-")) return false;
   const size_t begin = stage.size() + 1;

@@ -83,7 +83,7 @@ std::string series_rows(const Series& series) {
   out += "</tr>";
   for (const auto& baseline : series.baselines) {
     out += "<tr><td class=\"soft under\">" + escape_html(baseline.label) +
-           format("</td><td class=\"n soft\" colspan=\"%zu\">", series.places.size()) +
+           format("</td><td class=\"all soft\" colspan=\"%zu\">", series.places.size()) +
            short_number(baseline.value) + "</td></tr>";
   }
   return out;
@@ -138,7 +138,7 @@ std::string section_html(const ReportData& data, const Section& section) {
   std::string out = "<h3>" + escape_html(title) + "</h3>";
   if (!section.text.empty()) out += "<p>" + escape_html(section.text) + "</p>";
   const std::string cards = headline_cards(section);
-  if (!cards.empty()) out += "<div class=\"cards\">" + cards + "</div>";
+  if (!cards.empty()) out += "<div class=\"cards few\">" + cards + "</div>";
   out += metrics_table(section) + series_charts(section) + series_tables(section);
   for (const auto& table : section.tables) out += table_html(table);
   return out + pictures_of(data, section);

@@ -207,7 +207,7 @@ TEST_F(ReportTest, SeriesOverTheSamePlacesShareATable) {
   EXPECT_TRUE(
       contains(text, "<td>Height (dB)</td><td class=\"n\">20.5</td><td class=\"n\">22.2</td>"));
   EXPECT_TRUE(contains(text, "<td>Usage</td><td class=\"n\">1</td><td class=\"n\">–</td>"));
-  EXPECT_TRUE(contains(text, "mean image</td><td class=\"n soft\" colspan=\"2\">11.5"));
+  EXPECT_TRUE(contains(text, "mean image</td><td class=\"all soft\" colspan=\"2\">11.5"));
 }
 
 TEST_F(ReportTest, EarlierPicturesAreFoldedAwayAndTheFinalOneIsNot) {
