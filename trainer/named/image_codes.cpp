@@ -21,8 +21,7 @@ at::Tensor view_of(const at::Tensor& images, int64_t view) {
   at::Tensor x = is_mirrored(view) ? images.flip(3) : images;
   if (view < 2) return x;
   // One pixel down and right, white coming in.
-  namespace F = torch::nn::functional;
-  x = F::pad(x, F::PadFuncOptions({1, 0, 1, 0}).value(1.0));
+  x = at::constant_pad_nd(x, {1, 0, 1, 0}, 1.0);
   return x.narrow(2, 0, images.size(2)).narrow(3, 0, images.size(3)).contiguous();
 }
 
