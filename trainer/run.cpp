@@ -1,14 +1,10 @@
 #include "trainer/run.h"
 
-#include <sched.h>
-
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <optional>
-#include <thread>
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
@@ -20,6 +16,7 @@
 #include "trainer/checkpoint/saved_state.h"
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
+#include "trainer/host/cores.h"
 #include "trainer/record/metrics.h"
 #include "trainer/record/run_directory.h"
 #include "trainer/update/step_loop.h"
@@ -396,17 +393,7 @@ std::unique_ptr<Stage> make_stage(const StageContext& context) {
 RunOutcome run_training(const RunConfig& config, Communicator& comm, RunObserver& observer,
                         const RunOptions& options) {
   int64_t threads = config.compute.threads_per_rank;
-  if (threads == 0) {
-    const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
-    threads = std::max<int64_t>(1, cores / std::max(1, options.local_size));
-    // A launcher may have bound this rank to fewer (mpirun does, to one core). Two threads on one
-    // core wait for each other in oneDNN's barriers, which spin: a step takes a hundred times as
-    // long.
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
-      threads = std::clamp<int64_t>(CPU_COUNT(&allowed), 1, threads);
-    }
-  }
+  if (threads == 0) threads = cores_per_rank(options.local_size);
   at::set_num_threads(static_cast<int>(threads));
   use_device(choose_device(config.compute, options.local_rank));
   return TrainingRun(config, comm, observer, options).run();
