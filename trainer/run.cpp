@@ -347,7 +347,6 @@ int64_t TrainingRun::steps_before(size_t index) const {
 
 void TrainingRun::event(json entry) {
   if (!is_first()) return;
-  observer_.on_event(entry);
   log_->event(std::move(entry));
 }
 

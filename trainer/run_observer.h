@@ -51,9 +51,6 @@ class RunObserver {
   // Once per step on every rank, one step late: a step's losses travel with the next one's counts.
   virtual void on_step(const StepReport& /*report*/) {}
 
-  // Rank 0 only; also written to events.jsonl by the run itself. Any thread.
-  virtual void on_event(const nlohmann::json& /*event*/) {}
-
   // Asked once per step. True on one rank stops all ranks before the same step.
   virtual bool stop_requested() { return false; }
 

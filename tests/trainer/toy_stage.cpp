@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <mutex>
 
@@ -43,10 +44,6 @@ class TestObserver : public RunObserver {
     if (!is_first_) return;
     const std::lock_guard lock(mutex_);
     result_.losses[report.global_step] = report.total_loss;
-  }
-  void on_event(const nlohmann::json& event) override {
-    const std::lock_guard lock(mutex_);
-    result_.events.push_back(event);
   }
   // Asked before every step.
   bool stop_requested() override { return stop_after_ >= 0 && steps_++ >= stop_after_; }
@@ -178,6 +175,7 @@ ToyResult train_toy(const RunConfig& config, int world, int64_t stop_after,
                     const StageFactory& factory) {
   ToyResult result;
   std::mutex mutex;
+  const size_t events_before = read_events(config.directory).size();
   run_ranks(world, [&](Communicator& comm) {
     const bool asks = comm.rank() == world - 1;
     TestObserver observer(result, mutex, comm.rank() == 0, asks ? stop_after : -1);
@@ -186,7 +184,17 @@ ToyResult train_toy(const RunConfig& config, int world, int64_t stop_after,
     const RunOutcome outcome = run_training(config, comm, observer, options);
     if (comm.rank() == 0) result.outcome = outcome;
   });
+  result.events = read_events(config.directory);
+  result.events.erase(result.events.begin(),
+                      result.events.begin() + static_cast<std::ptrdiff_t>(events_before));
   return result;
+}
+
+std::vector<nlohmann::json> read_events(const std::string& directory) {
+  std::vector<nlohmann::json> events;
+  std::ifstream file(directory + "/events.jsonl");
+  for (std::string line; std::getline(file, line);) events.push_back(nlohmann::json::parse(line));
+  return events;
 }
 
 TensorMap newest_tensors(const std::string& directory) {

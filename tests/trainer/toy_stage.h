@@ -52,14 +52,17 @@ RunConfig toy_config(const std::string& directory, int64_t steps);
 
 struct ToyResult {
   RunOutcome outcome = RunOutcome::kFinished;
-  std::map<int64_t, double> losses;  // the total of every reported step, by global step
-  std::vector<nlohmann::json> events;
+  std::map<int64_t, double> losses;    // the total of every reported step, by global step
+  std::vector<nlohmann::json> events;  // of this training; its directory may hold older ones
 };
 
 // Trains on `world` ranks that are threads. `stop_after` >= 0: the last rank asks to stop when that
 // many steps are done.
 ToyResult train_toy(const RunConfig& config, int world, int64_t stop_after = -1,
                     const StageFactory& factory = toy_factory());
+
+// All of events.jsonl.
+std::vector<nlohmann::json> read_events(const std::string& directory);
 
 // All tensors of the newest checkpoint of a run.
 TensorMap newest_tensors(const std::string& directory);
