@@ -215,6 +215,7 @@ void validate(const RunConfig& config, const std::string& file) {
   if (config.stages.empty()) {
     throw ConfigError(file + ": nothing to train: add a [[stage]] with name and kind");
   }
+  validate_deadlines(config.deadline, file);
   bool has_tokenizer = false;
   for (const StageConfig& stage : config.stages) {
     if (stage.kind == "unified" && !has_tokenizer) {
@@ -233,6 +234,7 @@ Settings declare_settings(RunConfig& config) {
   declare_tokenizer_settings(settings, config.tokenizer);
   declare_unified_settings(settings, config.model);
   declare_loop(settings, config);
+  declare_deadline_settings(settings, config.deadline);
   for (StageConfig& stage : config.stages) declare_stage(settings, stage);
   return settings;
 }

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "trainer/config/deadline_settings.h"
 #include "trainer/config/settings.h"
 #include "trainer/tokenizer_settings.h"
 #include "trainer/unified_settings.h"
@@ -94,6 +95,7 @@ struct RunConfig {
   LogConfig log;
   EvaluationConfig evaluation;
   ComputeConfig compute;
+  DeadlineConfig deadline;
   std::vector<StageConfig> stages;
 
   std::string resolved;   // TOML of every setting with where each came from
