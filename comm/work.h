@@ -7,9 +7,6 @@ class Work {
  public:
   virtual ~Work() = default;
 
-  // True once wait() would not block, in success and in failure.
-  virtual bool done() = 0;
-
   // Blocks until the result is there, or throws CommError; every call after that does the same.
   virtual void wait() = 0;
 };

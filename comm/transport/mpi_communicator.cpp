@@ -110,7 +110,7 @@ class MpiCommunicator : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator(MpiOptions options) {
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiOptions& options) {
   TORCH_CHECK(options.timeout_s > 0, "timeout_s must be positive, got ", options.timeout_s);
   TORCH_CHECK(options.piece_bytes > 0 && options.piece_bytes <= (1 << 30),
               "piece_bytes must be between 1 and 2^30, got ", options.piece_bytes);

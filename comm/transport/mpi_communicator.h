@@ -9,7 +9,7 @@ namespace espalier {
 
 struct MpiOptions {
   // An operation without any progress for so long ends in Timeout, and the communicator is dead.
-  double timeout_s = 600;
+  double timeout_s;
   // Tensors travel in pieces: one call for 64 MiB maps and faults fresh pages for its buffers each
   // time, and takes 4 to 10 times as long.
   int64_t piece_bytes = 2 << 20;
@@ -25,6 +25,6 @@ struct MpiOptions {
 // A rank that leaves by an exception, or after a CommError, does not end MPI, because that would
 // wait for its peers: the process ends without, mpirun notices, and ends the peers that wait for
 // it. So create the communicator inside the scope that an exception leaves.
-std::unique_ptr<Communicator> make_mpi_communicator(MpiOptions options = {});
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiOptions& options);
 
 }  // namespace espalier

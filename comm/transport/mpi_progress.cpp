@@ -69,7 +69,7 @@ void MpiOperation::wait() {
 }
 
 void MpiOperation::complete(const std::exception_ptr& error) {
-  if (done()) return;
+  if (done_) return;
   error_ = error;
   done_.store(true, std::memory_order_release);
   done_.notify_all();

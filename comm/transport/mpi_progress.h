@@ -37,7 +37,6 @@ class MpiOperation : public Work {
   // `waiters` counts the threads in wait(), for the progress thread to see.
   MpiOperation(std::string name, at::Tensor tensor, std::shared_ptr<std::atomic<int>> waiters);
 
-  bool done() override { return done_.load(std::memory_order_acquire); }
   void wait() override;
 
   const std::string name;

@@ -43,8 +43,6 @@ class NcclWork : public Work {
   NcclWork(std::shared_ptr<NcclLink> link, std::string name, const c10::cuda::CUDAStream& stream)
       : link_(std::move(link)), name_(std::move(name)), end_(stream) {}
 
-  bool done() override { return error_ || end_.has_passed(); }
-
   void wait() override {
     if (error_) std::rethrow_exception(error_);
     try {

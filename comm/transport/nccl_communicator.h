@@ -17,6 +17,6 @@ bool nccl_is_available();
 // stream of their own, after what the current stream holds at issue; wait() blocks the host until
 // the result is there, watching for asynchronous errors, and aborts after `timeout_s`.
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, int device,
-                                                     double timeout_s = 600);
+                                                     double timeout_s);
 
 }  // namespace espalier

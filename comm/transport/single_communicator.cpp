@@ -7,7 +7,6 @@ namespace {
 
 class Complete : public Work {
  public:
-  bool done() override { return true; }
   void wait() override {}
 };
 

@@ -64,11 +64,6 @@ class World {
     return meeting;
   }
 
-  bool is_done(const Meeting& meeting) {
-    const std::lock_guard lock(mutex_);
-    return meeting.done;
-  }
-
   void wait(Meeting& meeting) {
     std::unique_lock lock(mutex_);
     const auto limit = std::chrono::duration<double>(timeout_s_);
@@ -139,7 +134,6 @@ class ThreadWork : public Work {
   ThreadWork(std::shared_ptr<World> world, std::shared_ptr<Meeting> meeting)
       : world_(std::move(world)), meeting_(std::move(meeting)) {}
 
-  bool done() override { return world_->is_done(*meeting_); }
   void wait() override { world_->wait(*meeting_); }
 
  private:

@@ -7,7 +7,6 @@
 #include <iterator>
 #include <set>
 #include <sstream>
-#include <thread>
 
 #include <ATen/Version.h>
 #include <torch/torch.h>
@@ -20,6 +19,7 @@
 #include "launch/coordinator/job_launcher.h"
 #include "launch/protocol/failure.h"
 #include "launch/worker/launcher_detection.h"
+#include "trainer/host/cores.h"
 #include "trainer/run.h"
 
 namespace espalier {
@@ -98,8 +98,7 @@ void say_what_will_be_used() {
                           (!has_gpu              ? "mpi, because tensors are in host memory"
                            : nccl_is_available() ? "nccl, started through mpi"
                                                  : "none works on GPUs: this build has no NCCL"));
-  const auto threads = std::max(1u, std::thread::hardware_concurrency());
-  say("threads", std::to_string(threads) +
+  say("threads", std::to_string(usable_cores()) +
                      " hardware threads are shared by the ranks of a machine; "
                      "compute.threads_per_rank changes it");
   const bool is_bf16_fast = cpuinfo_field("flags").find("bf16") != std::string::npos;
@@ -113,8 +112,8 @@ int run_doctor() {
   const MachineView machine = this_machine();
   say("program", "espalier " ESPALIER_VERSION);
   say("cpu", cpuinfo_field("model name"));
-  say("", std::to_string(machine.physical_cores) + " cores, " +
-              std::to_string(std::thread::hardware_concurrency()) + " hardware threads, " +
+  say("", std::to_string(machine.physical_cores) + " cores, " + std::to_string(usable_cores()) +
+              " hardware threads that may be used, " +
               gigabytes(sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE)) + " memory");
   say("", cpu_features());
   say("libtorch", std::string(TORCH_VERSION) + ", kernels " + at::get_cpu_capability() +

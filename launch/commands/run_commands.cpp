@@ -10,10 +10,10 @@
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/coordinator/coordinator_service.h"
 #include "launch/protocol/failure.h"
-#include "launch/protocol/step_message.h"
 #include "launch/report/report_page.h"
 #include "launch/worker/progress.h"
 #include "trainer/errors.h"
+#include "trainer/record/step_report.h"
 
 namespace espalier {
 namespace fs = std::filesystem;

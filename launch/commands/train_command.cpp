@@ -33,7 +33,8 @@ struct Ranks {
   Communicator& get() { return chosen ? *chosen : *bootstrap; }
 };
 
-Ranks make_ranks(const ComputeConfig& config, const RankPlace& place) {
+Ranks make_ranks(const ComputeConfig& config, const DeadlineConfig& deadlines,
+                 const RankPlace& place) {
   const at::Device device = choose_device(config, place.local_rank);
   Ranks ranks;
   if (config.communicator == "nccl" && !device.is_cuda()) {
@@ -43,7 +44,7 @@ Ranks make_ranks(const ComputeConfig& config, const RankPlace& place) {
     ranks.bootstrap = make_single_communicator();
     return ranks;
   }
-  ranks.bootstrap = make_mpi_communicator();
+  ranks.bootstrap = make_mpi_communicator({.timeout_s = deadlines.mpi});
   if (ranks.bootstrap->size() != place.world_size) {
     throw ConfigError("the launcher says " + std::to_string(place.world_size) +
                       " ranks and MPI says " + std::to_string(ranks.bootstrap->size()) +
@@ -55,13 +56,13 @@ Ranks make_ranks(const ComputeConfig& config, const RankPlace& place) {
         "several ranks on GPUs need NCCL, which this build or machine lacks (`espalier doctor`); "
         "set compute.device = \"cpu\" to train with MPI on CPUs");
   }
-  ranks.chosen = make_nccl_communicator(*ranks.bootstrap, device.index());
+  ranks.chosen = make_nccl_communicator(*ranks.bootstrap, device.index(), deadlines.nccl);
   return ranks;
 }
 
 int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserver& observer) {
   const RunConfig config = load_run_config(arguments.config, arguments.all_sets());
-  Ranks ranks = make_ranks(config.compute, place);
+  Ranks ranks = make_ranks(config.compute, config.deadline, place);
   Communicator& comm = ranks.get();
   if (place.rank == 0) {
     spdlog::info("{}; {} rank{} over {}", place.why, comm.size(), comm.size() == 1 ? "" : "s",

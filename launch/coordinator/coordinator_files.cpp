@@ -12,6 +12,7 @@
 #include <fstream>
 #include <utility>
 
+#include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
 
 namespace espalier {
@@ -21,20 +22,10 @@ using nlohmann::json;
 namespace {
 
 constexpr uintmax_t kMaxErrorFileBytes = 1 << 16;
+constexpr unsigned kOwnerOnly = 0600;
 
 [[noreturn]] void refuse(const std::string& path, const std::string& reason) {
   throw ConfigError(path + ": " + reason);
-}
-
-// Written under another name and renamed, so that a reader sees all of it or nothing.
-void write_file(const std::string& path, const std::string& text, mode_t mode) {
-  const std::string temporary = path + ".new";
-  ::unlink(temporary.c_str());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  if (fd < 0) refuse(temporary, std::strerror(errno));
-  const bool ok = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  ::close(fd);
-  if (!ok || ::rename(temporary.c_str(), path.c_str()) != 0) refuse(path, std::strerror(errno));
 }
 
 std::string generation_text(uint32_t generation) {
@@ -91,7 +82,7 @@ void CoordinatorFiles::write_address(uint16_t control_port, uint16_t status_port
                      {"status_port", status_port},
                      {"token_file", token()},
                      {"pid", ::getpid()}};
-  write_file(address(), text.dump(2) + "\n", 0600);
+  replace_durably(address(), text.dump(2) + "\n", kOwnerOnly);
 }
 
 void CoordinatorFiles::remove_address() const {
@@ -126,8 +117,8 @@ void write_rank_error(const std::string& run_directory, uint32_t generation, int
   fs::create_directories(run_directory + "/errors");
   const json error = {{"rank", rank}, {"generation", generation}, {"class", failure_class},
                       {"what", what}, {"pid", ::getpid()},        {"time", unix_time_s()}};
-  write_file(run_directory + "/errors/rank-" + std::to_string(rank) + ".json", error.dump(2) + "\n",
-             0644);
+  replace_durably(run_directory + "/errors/rank-" + std::to_string(rank) + ".json",
+                  error.dump(2) + "\n");
 }
 
 double unix_time_s() {

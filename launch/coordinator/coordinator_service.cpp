@@ -23,10 +23,10 @@
 #include "launch/coordinator/job_launcher.h"
 #include "launch/coordinator/journal.h"
 #include "launch/protocol/handshake.h"
-#include "launch/protocol/step_message.h"
 #include "launch/status/status_server.h"
 #include "launch/worker/progress.h"
 #include "trainer/errors.h"
+#include "trainer/record/step_report.h"
 
 namespace espalier {
 namespace asio = boost::asio;

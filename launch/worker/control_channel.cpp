@@ -26,7 +26,7 @@
 #include <boost/asio/write.hpp>
 
 #include "launch/protocol/handshake.h"
-#include "launch/protocol/step_message.h"
+#include "trainer/record/step_report.h"
 
 namespace espalier {
 namespace asio = boost::asio;

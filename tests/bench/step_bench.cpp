@@ -113,7 +113,7 @@ json train(const Arguments& arguments, const RunConfig& config, const StageConfi
 void run(const Arguments& arguments) {
   if (!arguments.plain_heap) keep_heap_in_huge_pages(/*local_processes=*/2);
   at::set_num_threads(1);
-  const auto comm = make_mpi_communicator();
+  const auto comm = make_mpi_communicator({.timeout_s = 600});
   RunConfig config = load_run_config(arguments.config, arguments.sets);
   validate_for_world(config, comm->size());
   config.log.every_steps = arguments.warmup;  // times by phase start anew after the warm-up

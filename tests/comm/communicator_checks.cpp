@@ -90,7 +90,6 @@ void check_operations_in_flight_finish_in_order(Communicator& communicator, at::
   works.push_back(communicator.all_reduce(tensors.back()));
   works[39]->wait();
   for (int64_t i = 0; i < 40; ++i) {
-    EXPECT_TRUE(works[i]->done());
     EXPECT_TRUE(tensors[i].eq(i * communicator.size()).all().item<bool>());
   }
   works.back()->wait();

@@ -98,12 +98,12 @@ TEST_F(BadInput, TruncatedTarIsNamed) {
   expect_refused(train(with_shard(tar.substr(0, tar.size() - 700))), "shard.tar");
 }
 
-TEST_F(BadInput, PngThatIsNoneIsNamed) {
+TEST_F(BadInput, BrokenPngIsNamed) {
   const std::string tar = sample("00000", good_png()) + sample("00001", "no picture") + tar_end();
   expect_refused(train(with_shard(tar)), "00001.png");
 }
 
-TEST_F(BadInput, PngThatIsNoneIsSkippedAndCountedWhereTheConfigAllows) {
+TEST_F(BadInput, BrokenPngIsSkippedAndCountedWhereAllowed) {
   const std::string tar = sample("00000", good_png()) + sample("00001", "no picture") + tar_end();
   const Result result =
       espalier({"data", "inspect", folder_.write("shard.tar", tar), "--skip-bad"});
@@ -112,7 +112,9 @@ TEST_F(BadInput, PngThatIsNoneIsSkippedAndCountedWhereTheConfigAllows) {
   EXPECT_NE(result.output.find("00001.png"), std::string::npos) << result.output;
 }
 
-TEST_F(BadInput, EmptySplitIsNamed) { expect_refused(train(with_shard(tar_end())), "shard.tar"); }
+TEST_F(BadInput, ShardWithoutSamplesIsNamed) {
+  expect_refused(train(with_shard(tar_end())), "shard.tar");
+}
 
 TEST_F(BadInput, BatchThatDoesNotDivideIsAnsweredWithSizesThatDo) {
   expect_refused(train({"--set", "stage.tokenizer.batch_size=13"}), "batch_size");
@@ -147,17 +149,17 @@ TEST_F(BadInput, MissingTeacherWeightsAreNamed) {
                  "none.safetensors");
 }
 
-TEST_F(BadInput, ReportOfWhatIsNoRunIsRefused) {
+TEST_F(BadInput, ReportOfAFolderThatIsNotARunIsRefused) {
   expect_refused(espalier({"report", folder_.file("nothing")}), "not a run directory");
 }
 
-TEST_F(BadInput, StatusOfWhatIsNoRunIsRefused) {
+TEST_F(BadInput, StatusOfAFolderThatIsNotARunIsRefused) {
   expect_refused(espalier({"status", folder_.file("nothing")}), "no coordinator");
 }
 
-TEST_F(BadInput, NoCommandIsUsage) { EXPECT_EQ(espalier({}).exit_code, 64); }
+TEST_F(BadInput, MissingCommandEndsWithExit64) { EXPECT_EQ(espalier({}).exit_code, 64); }
 
-TEST_F(BadInput, UnknownOptionIsUsage) { EXPECT_EQ(train({"--bogus"}).exit_code, 64); }
+TEST_F(BadInput, UnknownOptionEndsWithExit64) { EXPECT_EQ(train({"--bogus"}).exit_code, 64); }
 
 TEST_F(BadInput, DryRunChecksAndTrainsNothing) {
   const Result result = train({"--dry-run"});
@@ -176,7 +178,7 @@ TEST_F(BadInput, VersionDoctorAndExplainSucceed) {
   EXPECT_NE(explain.output.find("Steps between checkpoints"), std::string::npos);
 }
 
-TEST_F(BadInput, ARunCanBeEvaluatedAskedAndReported) {
+TEST_F(BadInput, TrainedRunCanBeEvaluatedAskedAndReported) {
   train_briefly();
   const Result evaluate = espalier({"evaluate", run(), "--json", folder_.file("numbers.json")});
   EXPECT_EQ(evaluate.exit_code, 0) << evaluate.output;

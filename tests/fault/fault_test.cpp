@@ -91,7 +91,7 @@ TEST_F(FaultTest, KilledRankIsNamedAndTheResultIsBitEqual) {
   EXPECT_TRUE(fs::exists(run() / "report.html"));
 }
 
-TEST_F(FaultTest, InterruptIsACheckpointAndExit75AndTheSameCommandGoesOn) {
+TEST_F(FaultTest, InterruptedRunSavesEndsWith75AndGoesOnByTheSameCommand) {
   {
     Program program(launch(name_), output());
     ASSERT_TRUE(reaches_the_middle());

@@ -25,7 +25,8 @@ namespace {
 
 class File {
  public:
-  File(const std::string& path, int flags) : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {}
+  File(const std::string& path, int flags, unsigned mode = 0)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
   ~File() { close(); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
@@ -78,9 +79,9 @@ void ignore_file_size_signal() {
 
 }  // namespace
 
-FileDigest write_durably(const std::string& path, const PieceVisitor& pieces) {
+FileDigest write_durably(const std::string& path, const PieceVisitor& pieces, unsigned mode) {
   ignore_file_size_signal();
-  File file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+  File file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   if (file.get() < 0) fail("create", path);
   FileDigest digest;
   Hasher hasher;
@@ -100,14 +101,15 @@ FileDigest write_durably(const std::string& path, const PieceVisitor& pieces) {
   return digest;
 }
 
-FileDigest write_durably(const std::string& path, const std::string& text) {
-  return write_durably(path, [&](const auto& visit) { visit(std::as_bytes(std::span(text))); });
+FileDigest write_durably(const std::string& path, const std::string& text, unsigned mode) {
+  return write_durably(
+      path, [&](const auto& visit) { visit(std::as_bytes(std::span(text))); }, mode);
 }
 
-void replace_durably(const std::string& path, const std::string& text) {
+void replace_durably(const std::string& path, const std::string& text, unsigned mode) {
   const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
   std::filesystem::remove(temporary);
-  write_durably(temporary, text);
+  write_durably(temporary, text, mode);
   rename_durably(temporary, path);
 }
 

@@ -29,11 +29,11 @@ using PieceVisitor = std::function<void(const std::function<void(Piece)>&)>;
 // The digest is of the memory that was written, so what the disk holds can be checked against what
 // was meant. A file that could not be written whole is removed: after a failed fsync nothing is
 // known about its pages, and trying again would report success.
-FileDigest write_durably(const std::string& path, const PieceVisitor& pieces);
-FileDigest write_durably(const std::string& path, const std::string& text);
+FileDigest write_durably(const std::string& path, const PieceVisitor& pieces, unsigned mode = 0644);
+FileDigest write_durably(const std::string& path, const std::string& text, unsigned mode = 0644);
 
 // Replaces `path` by a temporary file and a rename, so that readers see the old or the new text.
-void replace_durably(const std::string& path, const std::string& text);
+void replace_durably(const std::string& path, const std::string& text, unsigned mode = 0644);
 
 void rename_durably(const std::string& from, const std::string& to);  // and fsyncs the parent
 void sync_directory(const std::string& path);

@@ -26,20 +26,6 @@ std::ofstream open_lines(const std::string& path) {
   return file;
 }
 
-json metrics_line(const StepReport& report) {
-  return {{"stage", report.stage},
-          {"step", report.step},
-          {"global_step", report.global_step},
-          {"samples", report.samples},
-          {"losses", report.losses},
-          {"total_loss", report.total_loss},
-          {"learning_rate", report.learning_rate},
-          {"grad_norm", report.grad_norm},
-          {"skipped", report.skipped},
-          {"samples_per_s", report.samples_per_s},
-          {"time_s", report.time_s}};
-}
-
 }  // namespace
 
 RunLog::RunLog(const std::string& run_directory, bool tensorboard, int generation,
@@ -59,7 +45,7 @@ RunLog::~RunLog() { flush(); }
 
 void RunLog::metrics(const StepReport& report) {
   post([this, report, now = unix_time_s()] {
-    json line = metrics_line(report);
+    json line = to_json(report);
     line["time"] = now;
     append(metrics_, std::move(line), "metrics.jsonl");
     if (!tensorboard_) return;
@@ -149,7 +135,6 @@ void RunLog::run(const std::stop_token& stop) {
 
 void RunLog::append(std::ofstream& file, json line, const char* name) {
   line["generation"] = generation_;
-  // Numbers that are not finite become null: JSON has no words for them.
   file << line.dump() << std::endl;
   if (!file && !has_complained_) {
     has_complained_ = true;

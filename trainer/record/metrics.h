@@ -14,8 +14,8 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/evaluation/section.h"
+#include "trainer/record/step_report.h"
 #include "trainer/record/tensorboard.h"
-#include "trainer/run_observer.h"
 
 namespace espalier {
 

@@ -32,7 +32,7 @@ TEST(MpirunArguments, OversubscribeOnlyWhenRanksExceedCores) {
   EXPECT_FALSE(has(mpirun_arguments(two_ranks(), {false, 2, {}}), "--oversubscribe"));
 }
 
-TEST(MpirunArguments, KeepArgumentsWholeAndInOrder) {
+TEST(MpirunArguments, EndWithTheProgramsArgumentsWholeAndInOrder) {
   const auto arguments = mpirun_arguments(two_ranks(), {false, 2, {}});
   const std::vector<std::string> tail(arguments.end() - 5, arguments.end());
   EXPECT_EQ(tail, (std::vector<std::string>{"/opt/espalier", "train", "my config.toml", "--set",

@@ -39,7 +39,7 @@ TEST_F(JournalFile, ReplaysWhatWasAppended) {
   EXPECT_EQ(again.state().job, "job");
 }
 
-TEST_F(JournalFile, TornAtAnyByteOfTheLastRecordStartsAtTheStateBeforeIt) {
+TEST_F(JournalFile, ForgetsALastRecordThatWasTornAtAnyByte) {
   {
     Journal journal(path_);
     journal.launched(1, 100, 555, "job");
@@ -62,7 +62,7 @@ TEST_F(JournalFile, TornAtAnyByteOfTheLastRecordStartsAtTheStateBeforeIt) {
   }
 }
 
-TEST_F(JournalFile, AGenerationThatMayHaveBeenLaunchedIsNotUsedAgain) {
+TEST_F(JournalFile, CountsAGenerationThatMayHaveBeenLaunched) {
   {
     Journal journal(path_);
     journal.launched(1, 100, 555, "job");
@@ -73,7 +73,7 @@ TEST_F(JournalFile, AGenerationThatMayHaveBeenLaunchedIsNotUsedAgain) {
   EXPECT_EQ(Journal(path_).state().launcher_pid, 0);
 }
 
-TEST(JournalRecords, ADamagedRecordAndWhatFollowsItAreNotBelieved) {
+TEST(JournalRecords, EndAtADamagedRecord) {
   const std::string good = encode_record({{"type", "committed"}, {"step", 1}});
   std::string bad = encode_record({{"type", "committed"}, {"step", 2}});
   bad.back() = static_cast<char>(bad.back() ^ 1);
@@ -82,7 +82,7 @@ TEST(JournalRecords, ADamagedRecordAndWhatFollowsItAreNotBelieved) {
   EXPECT_EQ(good_bytes, good.size());
 }
 
-TEST(JournalRecords, AHugeLengthIsNoRecord) {
+TEST(JournalRecords, EndAtALengthThatNoRecordHas) {
   size_t good_bytes = 1;
   EXPECT_TRUE(decode_records(std::string(12, '\xff'), &good_bytes).empty());
   EXPECT_EQ(good_bytes, 0u);

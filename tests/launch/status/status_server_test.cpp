@@ -17,7 +17,7 @@ unsigned code(const std::string& method, const std::string& target, const std::s
   return answer_status_request({method, target, host}, kStatus).code;
 }
 
-TEST(StatusRequest, PageAndJsonAreServed) {
+TEST(StatusRequest, IsAnsweredWithThePageOrTheJson) {
   EXPECT_EQ(answer_status_request({"GET", "/status.json", "localhost:8080"}, kStatus).body,
             kStatus());
   EXPECT_NE(
@@ -26,12 +26,12 @@ TEST(StatusRequest, PageAndJsonAreServed) {
   EXPECT_EQ(code("GET", "/../token", "localhost"), 404u);
 }
 
-TEST(StatusRequest, OnlyReads) {
+TEST(StatusRequest, IsRefusedWhenItIsNotARead) {
   EXPECT_EQ(code("POST", "/status.json", "localhost"), 405u);
   EXPECT_EQ(code("DELETE", "/", "localhost"), 405u);
 }
 
-TEST(StatusRequest, AForeignHostIsRefused) {
+TEST(StatusRequest, IsRefusedForAForeignHost) {
   EXPECT_EQ(code("GET", "/", "evil.example"), 403u);
   EXPECT_EQ(code("GET", "/", "127.0.0.1.evil.example:80"), 403u);
   EXPECT_EQ(code("GET", "/", ""), 403u);

@@ -16,14 +16,14 @@ RankPlace detect(const std::map<std::string, std::string>& variables) {
   });
 }
 
-TEST(LauncherDetection, NothingMeansOneRank) {
+TEST(LauncherDetection, FindsOneRankWhereThereIsNoLauncher) {
   const RankPlace place = detect({});
   EXPECT_EQ(place.launcher, Launcher::kNone);
   EXPECT_EQ(place.world_size, 1);
   EXPECT_NE(place.why.find("no launcher"), std::string::npos);
 }
 
-TEST(LauncherDetection, MpirunIsSeenByItsRankVariable) {
+TEST(LauncherDetection, SeesMpirunByItsRankVariable) {
   const RankPlace place = detect({{"OMPI_COMM_WORLD_RANK", "3"},
                                   {"OMPI_COMM_WORLD_SIZE", "8"},
                                   {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
@@ -35,7 +35,7 @@ TEST(LauncherDetection, MpirunIsSeenByItsRankVariable) {
   EXPECT_EQ(place.local_size, 2);
 }
 
-TEST(LauncherDetection, SrunNeedsPmix) {
+TEST(LauncherDetection, SeesSrunOnlyWithPmix) {
   const std::map<std::string, std::string> step = {{"SLURM_PROCID", "1"},
                                                    {"SLURM_STEP_NUM_TASKS", "4"},
                                                    {"SLURM_SRUN_COMM_PORT", "4000"},
@@ -50,11 +50,11 @@ TEST(LauncherDetection, SrunNeedsPmix) {
   EXPECT_EQ(place.local_size, 2);
 }
 
-TEST(LauncherDetection, ABatchScriptOfSlurmIsNoStep) {
+TEST(LauncherDetection, DoesNotTakeASlurmBatchScriptForARank) {
   EXPECT_EQ(detect({{"SLURM_PROCID", "0"}, {"SLURM_JOB_ID", "7"}}).launcher, Launcher::kNone);
 }
 
-TEST(LauncherDetection, ACoordinatorIsNamedWithItsGeneration) {
+TEST(LauncherDetection, NamesTheCoordinatorAndItsGeneration) {
   const RankPlace place = detect({{"OMPI_COMM_WORLD_RANK", "0"},
                                   {"OMPI_COMM_WORLD_SIZE", "2"},
                                   {"ESPALIER_COORDINATOR", "/runs/x/coordinator.json"},
@@ -64,7 +64,7 @@ TEST(LauncherDetection, ACoordinatorIsNamedWithItsGeneration) {
   EXPECT_NE(place.why.find("generation 4"), std::string::npos);
 }
 
-TEST(LauncherDetection, NumbersThatAreNoneAreNamed) {
+TEST(LauncherDetection, RefusesARankThatIsNotANumber) {
   EXPECT_THROW(detect({{"OMPI_COMM_WORLD_RANK", "one"}}), ConfigError);
 }
 

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "launch/protocol/step_message.h"
-
 namespace espalier {
 namespace {
 
@@ -69,21 +67,6 @@ TEST(Progress, DurationsAreReadable) {
   EXPECT_EQ(format_duration(0.4), "0:00");
   EXPECT_EQ(format_duration(3723), "1:02:03");
   EXPECT_EQ(format_duration(-1), "-");
-}
-
-TEST(StepMessage, ComesBackTheSame) {
-  const StepReport report = step_report_from_json(to_json(half_way()));
-  EXPECT_EQ(report.stage, "tokenizer");
-  EXPECT_EQ(report.step, 50);
-  EXPECT_EQ(report.losses.at("pixel"), 0.5);
-}
-
-TEST(StepMessage, MistypedFieldsKeepTheirDefaults) {
-  const StepReport report = step_report_from_json(
-      {{"stage", 3}, {"step", "x"}, {"losses", {{"a", nullptr}}}, {"total_loss", nullptr}});
-  EXPECT_EQ(report.stage, "");
-  EXPECT_EQ(report.step, 0);
-  EXPECT_TRUE(report.losses.empty());
 }
 
 }  // namespace

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "trainer/config/settings.h"
+
+namespace espalier {
+
+// How long anything may take before somebody gives up on it. Seconds, where not said otherwise.
+struct DeadlineConfig {
+  // Without a beat; ranks beat once a second.
+  double suspect_after = 5;
+  double dead_after = 15;
+  // Without progress, by phase. A step's is the larger of the floor and the factor times the
+  // slowest of the latest steps.
+  double setup = 900;
+  double step_floor = 60;
+  double step_factor = 5;
+  double checkpoint = 600;
+  double evaluation = 900;
+  // Ending.
+  double drain = 300;
+  double kill_grace = 10;
+  double lost_rank_grace = 5;
+  double coordinator_away = 120;
+  // Starting again.
+  double backoff_base = 1;
+  double backoff_cap = 300;
+  int64_t launches_without_commit = 3;
+  // One operation between ranks, without progress.
+  double mpi = 600;
+  double nccl = 600;
+};
+
+// Under the prefix "deadline.".
+void declare_deadline_settings(Settings& settings, DeadlineConfig& config);
+
+// What no range of one setting says. Throws ConfigError, whose message starts with `origin`.
+void validate_deadlines(const DeadlineConfig& config, const std::string& origin);
+
+}  // namespace espalier

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+namespace espalier {
+
+// One finished step, equal on all ranks but for the times.
+struct StepReport {
+  std::string stage;
+  int64_t step = 0;         // steps of the stage done, this one included
+  int64_t stage_steps = 0;  // steps of the stage in all
+  int64_t global_step = 0;  // the same over all stages
+  int64_t total_steps = 0;
+  int64_t samples = 0;                   // consumed by the stage so far, over all ranks
+  std::map<std::string, double> losses;  // means over valid targets; only those that had any
+  double total_loss = 0;                 // weighted sum
+  double learning_rate = 0;
+  double grad_norm = 0;
+  bool skipped = false;  // gradients were not finite: weights unchanged
+  double samples_per_s = 0;
+  double eta_s = 0;                      // to the end of the stage
+  std::map<std::string, double> time_s;  // of this rank, per step, by phase
+};
+
+// As it stands in metrics.jsonl and /status.json and travels in METRICS. Numbers that are not
+// finite become null when the JSON is written: it has no words for them.
+nlohmann::json to_json(const StepReport& report);
+// Missing or mistyped fields keep their defaults: what a peer sends is not to be trusted.
+StepReport step_report_from_json(const nlohmann::json& json);
+
+}  // namespace espalier
