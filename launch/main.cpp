@@ -85,6 +85,10 @@ void add_inference_commands(CLI::App& app, Command& chosen) {
   auto* command = app.add_subcommand("evaluate", "Measure a run's newest checkpoint");
   command->add_option("RUN", evaluate->run, "Run directory")->required();
   command->add_option("--data", evaluate->data, "Shards; default: the run's own test split");
+  command->add_option("--stage", evaluate->stages,
+                      "Stages, by name; default: the last that trained each model");
+  command->add_option("--metrics", evaluate->metrics,
+                      "Only those of these objectives, by name; default: all");
   command->add_option("--json", evaluate->json_path, "Write the numbers to this file");
   command->add_option("--set", evaluate->sets, "Override a setting")
       ->take_all()
@@ -149,9 +153,7 @@ int run(int argc, char** argv) {
   app.set_version_flag(
       "--version", std::string("espalier " ESPALIER_VERSION " (LibTorch ") + TORCH_VERSION + ")");
   app.require_subcommand(1);
-  app.footer(
-      "Exit codes: 0 done, 64 usage or config, 70 internal, 75 stopped with a checkpoint,\n"
-      "93 do not start again.");
+  app.footer(explain_exit_codes());
   Command chosen;
   add_train(app, chosen);
   add_launch(app, chosen);
@@ -178,6 +180,6 @@ int main(int argc, char** argv) {
     const auto failure = espalier::describe_failure(std::current_exception());
     std::fprintf(stderr, "espalier: %s%s%s\n", failure.message.c_str(),
                  failure.remedy.empty() ? "" : "; ", failure.remedy.c_str());
-    return failure.exit_code;
+    return failure.exit_code();
   }
 }

@@ -8,7 +8,7 @@
 #include "data/images/contact_sheet.h"
 #include "data/images/image_codec.h"
 #include "launch/commands/commands.h"
-#include "launch/protocol/failure.h"
+#include "launch/protocol/failure_class.h"
 #include "launch/worker/progress.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"

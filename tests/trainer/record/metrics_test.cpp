@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "data/images/image_codec.h"
-#include "tests/trainer/toy_stage.h"
+#include "tests/trainer/toy_room.h"
 #include "trainer/record/tensorboard.h"
 
 namespace espalier {
