@@ -63,6 +63,13 @@ at::Tensor MaskedPatchesImpl::mimic(Encoder& encoder, const at::Tensor& images,
       .to(at::kFloat);
 }
 
+at::Tensor MaskedPatchesImpl::reconstruct(Encoder& encoder, const at::Tensor& patches,
+                                          const VisibleGrid& grid) {
+  const torch::NoGradGuard no_gradient;
+  return masked_decoder->forward(encoder->forward_visible(patches, grid), grid.visible)
+      .to(at::kFloat);
+}
+
 at::Tensor teacher_rows(const at::Tensor& visible, int64_t latent_size) {
   const int64_t side = latent_size, half = side / 2;
   const at::Tensor row = visible.div(2 * side, "floor");

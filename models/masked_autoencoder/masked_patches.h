@@ -52,6 +52,8 @@ class MaskedPatchesImpl : public torch::nn::Module {
   // Frozen use: the mimic head at the visible patches of images (B, 3, S, S) in [-1, 1]:
   // (B * keep, teacher_channels) fp32.
   at::Tensor mimic(Encoder& encoder, const at::Tensor& images, const VisibleGrid& grid);
+  // What the decoder paints in all patches: (B, L, 48) fp32.
+  at::Tensor reconstruct(Encoder& encoder, const at::Tensor& patches, const VisibleGrid& grid);
 
   const MaskedPatchesOptions& options() const { return options_; }
 

@@ -7,8 +7,8 @@
 namespace espalier {
 
 // Largest difference against the size of what is expected; names the first sizes that differ.
-inline ::testing::AssertionResult are_close(const at::Tensor& actual,
-                                            const at::Tensor& expected, double tolerance) {
+inline ::testing::AssertionResult are_close(const at::Tensor& actual, const at::Tensor& expected,
+                                            double tolerance) {
   if (!actual.defined() || !expected.defined()) {
     return ::testing::AssertionFailure() << "undefined tensor";
   }
