@@ -66,12 +66,13 @@ def estimate(espalier, config, ranks):
         run = Path(folder) / 'run'
         settings = [f'run.directory={run}', f'stage.*.steps={STEPS}', 'stage.*.optimizer.warmup_steps=0',
                     'checkpoint.every_steps=0', 'evaluation.every_steps=0']
-        data = {split: shards for split, shards in recipe.get('data', {}).items() if split in ('train', 'validation', 'test')}
         growth = 1
-        if data:
-            smallest = min((shard for shards in data.values() for shard in shards), key=lambda shard: size_of([shard]))
-            growth = size_of(data['train']) / size_of([smallest])
-            settings += [f'data.{split}=["{smallest}"]' for split in data]
+        for name, data in recipe.get('data', {}).items():
+            splits = {split: [value] if isinstance(value, str) else value for split, value in data.items()
+                      if split in ('train', 'validation', 'test')}
+            smallest = min((shard for shards in splits.values() for shard in shards), key=lambda shard: size_of([shard]))
+            growth = max(growth, size_of(splits['train']) / size_of([smallest]))
+            settings += [f'data.{name}.{split}=["{smallest}"]' for split in splits]
         print(f'trying {STEPS} steps of each stage, to tell how long training will take here', flush=True)
         code = train_briefly(espalier, config, ranks, settings)
         if code == 64:
