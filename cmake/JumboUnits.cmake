@@ -4,6 +4,7 @@
 option(ESPALIER_UNITY "Compile sources several at a time; OFF: each by itself" ON)
 # Larger units make a first build cheaper, smaller ones the build after an edit.
 set(ESPALIER_UNIT_FILES 6)
+set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS cmake/plan_units.py)
 
 # Sources whose own options or properties take them out of units.
 function(espalier_stands_alone source out)

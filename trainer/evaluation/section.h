@@ -38,7 +38,7 @@ struct Series {
   std::string label;
   std::string axis;                 // what the places are: "stages of codes used"
   std::vector<std::string> places;  // "1", "2", …
-  std::vector<double> values;       // as many
+  std::vector<double> values = {};  // as many
   std::string unit = {};
   std::vector<Baseline> baselines = {};  // each one line across all places
 };
@@ -46,8 +46,8 @@ struct Series {
 // Answers beside truths, and the like.
 struct Table {
   std::string title;
-  std::vector<std::string> columns;
-  std::vector<std::vector<std::string>> rows;  // as wide as columns
+  std::vector<std::string> columns = {};
+  std::vector<std::vector<std::string>> rows = {};  // as wide as columns
 };
 
 struct Picture {
