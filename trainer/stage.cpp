@@ -1,7 +1,5 @@
 #include "trainer/stage.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <unordered_map>
 
@@ -10,6 +8,7 @@
 #include "data/order/random.h"
 #include "trainer/errors.h"
 #include "trainer/registry.h"
+#include "trainer/update/name_pattern.h"
 
 namespace espalier {
 namespace {
@@ -28,10 +27,6 @@ std::string held_out_split(const RunConfig& config, const std::string& name,
   const DataConfig& data = config.data_named(name, "an objective");
   if (!data.split(wanted).empty()) return wanted;
   return wanted == "test" && !data.validation.empty() ? "validation" : "";
-}
-
-bool fits(const std::string& pattern, const std::string& name) {
-  return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
 }  // namespace
@@ -136,7 +131,9 @@ void Stage::freeze() {
       bool is_frozen = false;
       for (size_t p = 0; p < config_.freeze.size(); ++p) {
         const std::string& pattern = config_.freeze[p];
-        if (!fits(pattern, name) && !fits(pattern, group.name + "." + name)) continue;
+        if (!fits_pattern(pattern, name) && !fits_pattern(pattern, group.name + "." + name)) {
+          continue;
+        }
         is_frozen = used[p] = true;
       }
       if (is_frozen) {

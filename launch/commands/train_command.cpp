@@ -20,6 +20,7 @@
 #include "launch/worker/worker_observer.h"
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
+#include "trainer/host/device.h"
 #include "trainer/host/host_memory.h"
 #include "trainer/run.h"
 

@@ -84,6 +84,7 @@ struct OptimizerConfig {
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double weight_decay = 0.05;
+  std::vector<std::string> no_decay = {"*embedding*", "*image_marks", "*position", "*mask_token"};
   double clip_norm = 1.0;
 };
 

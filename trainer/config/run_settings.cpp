@@ -119,6 +119,9 @@ void declare_optimizer(SettingsScope s, OptimizerConfig& o) {
         {.help = "Decoupled decay, on matrices only (two or more dimensions).",
          .min = 0,
          .max = 10});
+  s.add("no_decay", o.no_decay,
+        {.help = "Matrices without decay, by name: tables of learned vectors, of which a step "
+                 "touches few."});
   s.add("clip_norm", o.clip_norm,
         {.help = "Gradients are scaled down to this global norm; 0 = never.", .min = 0, .max = 1e9});
 }
@@ -137,8 +140,9 @@ void declare_stage(SettingsScope s, StageConfig& stage) {
   s.add("micro_batch_size", stage.micro_batch_size,
         {.help = "Samples of one forward and backward.", .unit = "samples", .min = 1, .max = 1e6});
   s.add("precision", stage.precision,
-        {.help = "bf16 = matrix products in bfloat16, weights and sums in fp32.",
-         .choices = {"fp32", "bf16"}});
+        {.help = "bf16 = matrix products in bfloat16, weights and sums in fp32; auto = bf16 where "
+                 "the device multiplies it faster than fp32.",
+         .choices = {"auto", "fp32", "bf16"}});
   s.add("ema_decay", stage.ema_decay,
         {.help = "Decay of the averaged weights used for evaluation and as the stage's result; 0 "
                  "= no averaging.",

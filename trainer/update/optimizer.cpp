@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include "trainer/update/name_pattern.h"
+
 namespace espalier {
 
 Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
@@ -18,7 +20,9 @@ Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
     state_["steps/" + group.name] = group.steps;
     for (const at::Tensor& parameter : source.parameters) {
       TORCH_CHECK(index < names.size(), "more parameters than names: ", names.size());
-      Group::Part& part = group.parts[parameter.dim() >= 2 ? 0 : 1];
+      const bool decays =
+          parameter.dim() >= 2 && !fits_any_pattern(config.no_decay, names[index]);
+      Group::Part& part = group.parts[decays ? 0 : 1];
       part.parameters.push_back(parameter);
       part.means.push_back(torch::zeros_like(parameter, at::MemoryFormat::Preserve));
       part.squares.push_back(torch::zeros_like(parameter, at::MemoryFormat::Preserve));

@@ -28,7 +28,8 @@ class Optimizer {
 
  private:
   struct Group {
-    // Two fused calls per group: with decay (matrices) and without (biases, norms, scales).
+    // Two fused calls per group: with decay (matrices) and without (biases, norms, scales, and
+    // what config.no_decay names).
     struct Part {
       std::vector<at::Tensor> parameters, means, squares;
       bool decays = false;
