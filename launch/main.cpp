@@ -149,9 +149,7 @@ int run(int argc, char** argv) {
   app.set_version_flag(
       "--version", std::string("espalier " ESPALIER_VERSION " (LibTorch ") + TORCH_VERSION + ")");
   app.require_subcommand(1);
-  app.footer(
-      "Exit codes: 0 done, 64 usage or config, 70 internal, 75 stopped with a checkpoint,\n"
-      "93 do not start again.");
+  app.footer(explain_exit_codes());
   Command chosen;
   add_train(app, chosen);
   add_launch(app, chosen);
@@ -178,6 +176,6 @@ int main(int argc, char** argv) {
     const auto failure = espalier::describe_failure(std::current_exception());
     std::fprintf(stderr, "espalier: %s%s%s\n", failure.message.c_str(),
                  failure.remedy.empty() ? "" : "; ", failure.remedy.c_str());
-    return failure.exit_code;
+    return failure.exit_code();
   }
 }

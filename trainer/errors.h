@@ -13,10 +13,16 @@ class ConfigError : public std::runtime_error {
 };
 
 // Starting again would end the same way or destroy something: checkpoints exist but none
-// validates, losses stay non-finite. Exit code 93.
+// validates. Exit code 93.
 class DoNotRequeueError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// Loss or gradients stay non-finite.
+class NumericError : public DoNotRequeueError {
+ public:
+  using DoNotRequeueError::DoNotRequeueError;
 };
 
 }  // namespace espalier

@@ -76,7 +76,7 @@ class TrainingRun {
 };
 
 RunOutcome TrainingRun::run() {
-  observer_.on_phase("setup");
+  observer_.on_phase(Phase::kSetup);
   validate_for_world(config_, comm_.size());
   open_directory();
   checkpointer_ = std::make_unique<Checkpointer>(
@@ -90,7 +90,7 @@ RunOutcome TrainingRun::run() {
 
   for (size_t i = 0; i < config_.stages.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
-    observer_.on_phase("setup");
+    observer_.on_phase(Phase::kSetup);
     add_stage(i);
     if (checkpoint && index <= start.stage_index) {
       restore_stage(*checkpoint, config_.stages[i], *stages_[i]);
@@ -113,7 +113,7 @@ RunOutcome TrainingRun::run() {
   checkpointer_->finish();
   event({{"event", "finished"}, {"step", checkpointer_->last_step()}});
   write_status("finished");
-  observer_.on_phase("finished");
+  observer_.on_phase(Phase::kFinished);
   return RunOutcome::kFinished;
 }
 
@@ -138,7 +138,7 @@ void TrainingRun::open_directory() {
 std::optional<LoadedCheckpoint> TrainingRun::find_checkpoint() {
   const std::string root = RunDirectory::checkpoints(config_.directory);
   const std::string& resume = config_.checkpoint.resume;
-  observer_.on_phase("load_checkpoint");
+  observer_.on_phase(Phase::kLoadCheckpoint);
   std::vector<json> events;  // the log opens when the step to go on from is known
   std::optional<LoadedCheckpoint> found;
   if (resume == "none") {
@@ -246,7 +246,7 @@ RunOutcome TrainingRun::train_stage(size_t index, RunPosition position,
     position.stage_step = loop.steps_done();
     position.bad_steps = loop.bad_steps();
     if (!trained) {
-      observer_.on_phase("checkpoint");
+      observer_.on_phase(Phase::kCheckpoint);
       loop.flush_report();
       if (checkpointer_->in_flight()) checkpointer_->settle();
       if (checkpointer_->last_step() != before + position.stage_step) save(position, &loop);
@@ -254,7 +254,7 @@ RunOutcome TrainingRun::train_stage(size_t index, RunPosition position,
       return RunOutcome::kStopped;
     }
     if (is_due(config_.checkpoint.every_steps)) {
-      observer_.on_phase("checkpoint");
+      observer_.on_phase(Phase::kCheckpoint);
       loop.flush_report();
       save(position, &loop);
     }
@@ -279,7 +279,7 @@ RunOutcome TrainingRun::train_stage(size_t index, RunPosition position,
 
 // What a stage leaves: its averaged weights if it has them, and a checkpoint without an optimizer.
 void TrainingRun::finish_stage(size_t index, StepLoop& loop) {
-  observer_.on_phase("checkpoint");
+  observer_.on_phase(Phase::kCheckpoint);
   loop.flush_report();
   loop.average().adopt();
   stages_[index]->state_changed();
@@ -309,7 +309,7 @@ void TrainingRun::save(const RunPosition& position, const StepLoop* loop) {
 }
 
 void TrainingRun::evaluate(size_t index, int64_t step, bool is_final) {
-  observer_.on_phase("evaluate");
+  observer_.on_phase(Phase::kEvaluate);
   const auto start = Clock::now();
   const std::string& name = config_.stages[index].name;
   std::string digits = std::to_string(step);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string_view>
 
+#include "trainer/phase.h"
 #include "trainer/record/step_report.h"
 
 namespace espalier {
@@ -22,8 +23,8 @@ class RunObserver {
  public:
   virtual ~RunObserver() = default;
 
-  // Several times a step; must return at once. The text lives as long as the program.
-  virtual void on_phase(std::string_view /*phase*/) {}
+  // Several times a step; must return at once.
+  virtual void on_phase(Phase /*phase*/) {}
 
   // Every second or so during such a task, on every rank; must return at once.
   virtual void on_work(const WorkReport& /*report*/) {}

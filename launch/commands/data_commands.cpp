@@ -7,7 +7,7 @@
 #include "data/images/image_codec.h"
 #include "data/inspect.h"
 #include "launch/commands/commands.h"
-#include "launch/protocol/failure.h"
+#include "launch/protocol/failure_class.h"
 #include "trainer/config/run_config.h"
 #include "trainer/errors.h"
 

@@ -17,7 +17,7 @@
 #include "comm/transport/nccl_communicator.h"
 #include "launch/commands/commands.h"
 #include "launch/coordinator/job_launcher.h"
-#include "launch/protocol/failure.h"
+#include "launch/protocol/failure_class.h"
 #include "launch/worker/launcher_detection.h"
 #include "trainer/host/cores.h"
 #include "trainer/run.h"

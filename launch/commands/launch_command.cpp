@@ -6,7 +6,7 @@
 #include "launch/commands/commands.h"
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/coordinator/coordinator_service.h"
-#include "launch/protocol/failure.h"
+#include "launch/protocol/failure_class.h"
 #include "launch/protocol/handshake.h"
 #include "launch/report/report_page.h"
 #include "launch/worker/logging.h"
@@ -57,6 +57,7 @@ int run_launch(const LaunchArguments& arguments) {
   settings.later_arguments = rank_arguments(arguments.train, "auto");
   settings.launcher_arguments = arguments.launcher_arguments;
   settings.job = fingerprint(config, arguments);
+  settings.deadlines = config.deadline;
   const int exit_code = run_coordinator(settings);
   log_plainly();
   if (exit_code == kExitDone) {

@@ -8,9 +8,9 @@
 
 #include "launch/commands/commands.h"
 #include "launch/coordinator/coordinator_files.h"
-#include "launch/coordinator/coordinator_service.h"
-#include "launch/protocol/failure.h"
+#include "launch/protocol/failure_class.h"
 #include "launch/report/report_page.h"
+#include "launch/status/coordinator_client.h"
 #include "launch/worker/progress.h"
 #include "trainer/errors.h"
 #include "trainer/record/step_report.h"

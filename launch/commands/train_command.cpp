@@ -62,6 +62,9 @@ Ranks make_ranks(const ComputeConfig& config, const DeadlineConfig& deadlines,
 
 int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserver& observer) {
   const RunConfig config = load_run_config(arguments.config, arguments.all_sets());
+  if (observer.channel() != nullptr) {
+    observer.channel()->set_grace(config.deadline.coordinator_away);
+  }
   Ranks ranks = make_ranks(config.compute, config.deadline, place);
   Communicator& comm = ranks.get();
   if (place.rank == 0) {
@@ -92,22 +95,22 @@ int report_failure(const RankPlace& place, ControlChannel* channel, bool same_on
   if (!place.coordinator.empty()) {
     const auto run = std::filesystem::path(place.coordinator).parent_path().string();
     try {
-      write_rank_error(run, place.generation, place.rank, failure.failure_class, failure.message);
+      write_rank_error(run, place.generation, {place.rank, failure.failure_class, failure.message});
     } catch (const std::exception& error) {
       spdlog::warn("no error file: {}", error.what());
     }
   }
   if (channel != nullptr) {
     channel->report_error(failure.failure_class, failure.message);
-    channel->finish(failure.exit_code);
+    channel->finish(failure.exit_code());
   }
   if (same_on_all_ranks && place.rank != 0) {
     // Rank 0 says it for all; the launcher ends every rank as soon as one has left.
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    return failure.exit_code;
+    return failure.exit_code();
   }
   spdlog::error("{}{}{}", failure.message, failure.remedy.empty() ? "" : "; ", failure.remedy);
-  return failure.exit_code;
+  return failure.exit_code();
 }
 
 }  // namespace
@@ -138,7 +141,7 @@ int run_train(const TrainArguments& arguments) {
   std::unique_ptr<ControlChannel> channel;
   if (!place.coordinator.empty()) {
     channel = std::make_unique<ControlChannel>(
-        ControlChannelOptions{place.coordinator, place.generation, place.rank});
+        ControlChannel::Options{place.coordinator, place.generation, place.rank});
   }
   WorkerObserver observer(std::move(channel), std::move(progress));
   int exit_code = kExitInternal;

@@ -1,6 +1,5 @@
 #include "launch/coordinator/control_server.h"
 
-#include <array>
 #include <deque>
 #include <set>
 #include <utility>
@@ -15,6 +14,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
+#include "launch/protocol/frame_stream.h"
 #include "launch/protocol/handshake.h"
 
 namespace espalier {
@@ -44,12 +44,14 @@ struct ControlServer::State {
   std::set<std::shared_ptr<Session>> sessions;
 };
 
+// One connection. run() proves the peer and then receives; send_all() sends what is queued.
 class ControlServer::Session : public std::enable_shared_from_this<Session> {
  public:
   Session(std::shared_ptr<State> state, tcp::socket socket)
       : state_(std::move(state)),
         socket_(std::move(socket)),
         deadline_(socket_.get_executor()),
+        send_timer_(socket_.get_executor()),
         handshake_(state_->token) {}
 
   void start() {
@@ -63,32 +65,27 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   bool welcomed() const { return welcomed_; }
 
   void send(MessageType type, const nlohmann::json& payload) {
-    const Frame frame{type, identity_.generation, identity_.rank, next_sequence_++, payload.dump()};
-    enqueue(encode_frame(frame, &handshake_.keys().to_worker));
+    queue_.push_back(seal(type, payload));
+    queued_bytes_ += queue_.back().size();
+    if (queued_bytes_ > kMaxQueuedBytes) return close();  // it does not read
+    send_timer_.cancel();
   }
 
   void close() {
     boost::system::error_code ignored;
     socket_.close(ignored);
     deadline_.cancel();
+    send_timer_.cancel();
   }
 
  private:
   asio::awaitable<void> run() {
-    std::string end = "closed";
     try {
       expire_after(kTimeToProve);
       co_await prove();
-      expire_after(kIdleLimit);
+      co_await admit();
       welcome();
-      while (true) {
-        const Frame frame = co_await read();
-        expire_after(kIdleLimit);
-        if (frame.generation != identity_.generation || frame.rank != identity_.rank) {
-          throw FrameError("a frame of another rank or generation");
-        }
-        state_->handlers.message(identity_, frame.type, parse_payload(frame.payload));
-      }
+      co_await receive();
     } catch (const FrameError& error) {
       ++state_->counters.refused;
       spdlog::warn("control: refused a peer: {}", error.what());
@@ -101,20 +98,26 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   }
 
   asio::awaitable<void> prove() {
-    enqueue(encode_frame(handshake_.challenge(co_await read())));
-    handshake_.check(co_await read());
+    const Frame hello = co_await read_frame(socket_, reader_);
+    const std::string challenge = encode_frame(handshake_.challenge(hello));
+    co_await asio::async_write(socket_, asio::buffer(challenge), asio::use_awaitable);
+    const Frame proof = co_await read_frame(socket_, reader_);
+    handshake_.check(proof);
     reader_.expect_seals(handshake_.keys().to_coordinator);
-    identity_.generation = handshake_.hello().generation;
-    identity_.rank = handshake_.hello().rank;
-    identity_.pid = parse_payload(handshake_.hello().payload).value("pid", 0);
+    identity_.generation = hello.generation;
+    identity_.rank = hello.rank;
+    identity_.pid = HelloMessage::decode(parse_payload(hello.payload)).pid;
+  }
+
+  asio::awaitable<void> admit() {
+    const std::string refusal = state_->handlers.admit(identity_);
+    if (refusal.empty()) co_return;
+    const std::string bytes = seal(RefusalMessage::kType, RefusalMessage{refusal}.encode());
+    co_await asio::async_write(socket_, asio::buffer(bytes), asio::use_awaitable);
+    throw FrameError(refusal);
   }
 
   void welcome() {
-    const std::string refusal = state_->handlers.admit(identity_);
-    if (!refusal.empty()) {
-      send(MessageType::kBye, {{"why", refusal}});
-      throw FrameError(refusal);
-    }
     ++state_->counters.accepted;
     // A worker that reconnects before its old connection is noticed to be dead replaces it.
     for (const auto& other : state_->sessions) {
@@ -125,35 +128,45 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
       }
     }
     welcomed_ = true;
-    send(MessageType::kWelcome, nlohmann::json::object());
+    send(WelcomeMessage::kType, WelcomeMessage{}.encode());
+    asio::co_spawn(
+        socket_.get_executor(),
+        [self = shared_from_this()]() -> asio::awaitable<void> { co_await self->send_all(); },
+        asio::detached);
     state_->handlers.joined(identity_);
   }
 
-  asio::awaitable<Frame> read() {
-    std::array<char, 16384> piece;
+  asio::awaitable<void> receive() {
     while (true) {
-      if (auto frame = reader_.next()) co_return std::move(*frame);
-      const size_t count =
-          co_await socket_.async_read_some(asio::buffer(piece), asio::use_awaitable);
-      reader_.append({piece.data(), count});
+      expire_after(kIdleLimit);
+      const Frame frame = co_await read_frame(socket_, reader_);
+      if (frame.generation != identity_.generation || frame.rank != identity_.rank) {
+        throw FrameError("a frame of another rank or generation");
+      }
+      state_->handlers.message(identity_, frame.type, parse_payload(frame.payload));
     }
   }
 
-  void enqueue(std::string bytes) {
-    queued_bytes_ += bytes.size();
-    if (queued_bytes_ > kMaxQueuedBytes) return close();  // it does not read
-    queue_.push_back(std::move(bytes));
-    if (queue_.size() == 1) write();
+  asio::awaitable<void> send_all() {
+    boost::system::error_code error;
+    while (socket_.is_open()) {
+      while (!queue_.empty()) {
+        const std::string bytes = std::move(queue_.front());
+        queue_.pop_front();
+        co_await asio::async_write(socket_, asio::buffer(bytes),
+                                   asio::redirect_error(asio::use_awaitable, error));
+        if (error) co_return close();
+        queued_bytes_ -= bytes.size();
+      }
+      // Until send() or close() cancels it; both run on this thread.
+      send_timer_.expires_at(asio::steady_timer::time_point::max());
+      co_await send_timer_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    }
   }
 
-  void write() {
-    asio::async_write(socket_, asio::buffer(queue_.front()),
-                      [self = shared_from_this()](boost::system::error_code error, size_t) {
-                        if (error) return self->close();
-                        self->queued_bytes_ -= self->queue_.front().size();
-                        self->queue_.pop_front();
-                        if (!self->queue_.empty()) self->write();
-                      });
+  std::string seal(MessageType type, const nlohmann::json& payload) {
+    const Frame frame{type, identity_.generation, identity_.rank, next_sequence_++, payload.dump()};
+    return encode_frame(frame, &handshake_.keys().to_worker);
   }
 
   void expire_after(std::chrono::seconds time) {
@@ -166,6 +179,7 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<State> state_;
   tcp::socket socket_;
   asio::steady_timer deadline_;
+  asio::steady_timer send_timer_;
   CoordinatorHandshake handshake_;
   FrameReader reader_;
   PeerIdentity identity_;
@@ -178,23 +192,22 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
 ControlServer::ControlServer(asio::io_context& context, const SecretKey& token, int max_connections,
                              Handlers handlers)
     : state_(std::make_shared<State>(context, token, max_connections, std::move(handlers))) {
-  asio::co_spawn(
-      context,
-      [state = state_]() -> asio::awaitable<void> {
-        while (state->acceptor.is_open()) {
-          boost::system::error_code error;
-          tcp::socket socket = co_await state->acceptor.async_accept(
-              asio::redirect_error(asio::use_awaitable, error));
-          if (error == asio::error::operation_aborted) co_return;
-          if (error || state->sessions.size() >= state->max_connections) continue;
-          boost::system::error_code ignored;
-          socket.set_option(tcp::no_delay(true), ignored);
-          auto session = std::make_shared<Session>(state, std::move(socket));
-          state->sessions.insert(session);
-          session->start();
-        }
-      },
-      asio::detached);
+  asio::co_spawn(context, accept(state_), asio::detached);
+}
+
+asio::awaitable<void> ControlServer::accept(std::shared_ptr<State> state) {
+  while (state->acceptor.is_open()) {
+    boost::system::error_code error;
+    tcp::socket socket =
+        co_await state->acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
+    if (error == asio::error::operation_aborted) co_return;
+    if (error || state->sessions.size() >= state->max_connections) continue;
+    boost::system::error_code ignored;
+    socket.set_option(tcp::no_delay(true), ignored);
+    auto session = std::make_shared<Session>(state, std::move(socket));
+    state->sessions.insert(session);
+    session->start();
+  }
 }
 
 ControlServer::~ControlServer() { close(); }
@@ -203,7 +216,7 @@ uint16_t ControlServer::port() const { return state_->acceptor.local_endpoint().
 
 const ControlServer::Counters& ControlServer::counters() const { return state_->counters; }
 
-void ControlServer::send(int rank, MessageType type, const nlohmann::json& payload) {
+void ControlServer::send_payload(int rank, MessageType type, const nlohmann::json& payload) {
   for (const auto& session : state_->sessions) {
     if (session->welcomed() && session->identity().rank != kOperatorRank &&
         (rank < 0 || session->identity().rank == static_cast<uint32_t>(rank))) {

@@ -4,7 +4,9 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>  // Boost 1.74's awaitables need it first
 
+#include <boost/asio/awaitable.hpp>
 #include <nlohmann/json.hpp>
 
 #include "launch/protocol/frame.h"
@@ -30,6 +32,7 @@ class ControlServer {
     // Before WELCOME. A non-empty answer refuses the peer and is told to it.
     std::function<std::string(const PeerIdentity&)> admit;
     std::function<void(const PeerIdentity&)> joined;
+    // May throw FrameError for what no rank may say: the connection is closed.
     std::function<void(const PeerIdentity&, MessageType, const nlohmann::json&)> message;
     std::function<void(const PeerIdentity&)> hung_up;
   };
@@ -47,12 +50,18 @@ class ControlServer {
   const Counters& counters() const;
   // To one rank, or with rank < 0 to all. Silently nothing for a rank that is not connected: it is
   // told again when it joins.
-  void send(int rank, MessageType type, const nlohmann::json& payload);
+  template <class Message>
+  void send(int rank, const Message& message) {
+    send_payload(rank, Message::kType, message.encode());
+  }
   void close();
 
  private:
   class Session;
   struct State;
+  static boost::asio::awaitable<void> accept(std::shared_ptr<State> state);
+  void send_payload(int rank, MessageType type, const nlohmann::json& payload);
+
   std::shared_ptr<State> state_;
 };
 

@@ -5,6 +5,9 @@
 #include <string_view>
 #include <variant>
 
+#include "launch/protocol/failure_class.h"
+#include "trainer/phase.h"
+
 namespace espalier {
 
 enum class CoordinatorState {
@@ -54,7 +57,7 @@ struct RankBeat {
   uint32_t generation;
   int rank;
   int64_t step;
-  std::string phase;
+  Phase phase;
   int64_t work_done = 0;  // within the phase
 };
 struct RankHungUp {
@@ -65,7 +68,7 @@ struct RankHungUp {
 struct RankError {
   uint32_t generation;
   int rank;
-  std::string failure_class;  // config, data, weights, out_of_memory, numeric, no_checkpoint, ...
+  FailureClass failure_class;
   std::string what;
 };
 struct RankPrepared {

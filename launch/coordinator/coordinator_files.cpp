@@ -14,6 +14,7 @@
 
 #include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
+#include "trainer/record/json_field.h"
 
 namespace espalier {
 namespace fs = std::filesystem;
@@ -106,19 +107,24 @@ std::vector<RankErrorFile> CoordinatorFiles::read_errors(uint32_t generation) co
     std::ifstream file(entry.path());
     const json error = json::parse(file, nullptr, /*allow_exceptions=*/false);
     if (!error.is_object() || error.value("generation", 0u) != generation) continue;
-    errors.push_back({error.value("rank", 0), error.value("class", std::string("internal")),
-                      error.value("what", std::string())});
+    RankErrorFile& found = errors.emplace_back();
+    read_field(error, "rank", &found.rank);
+    read_field(error, "what", &found.what);
+    std::string name;
+    read_field(error, "class", &name);
+    found.failure_class = parse_failure_class(name).value_or(FailureClass::kInternal);
   }
   return errors;
 }
 
-void write_rank_error(const std::string& run_directory, uint32_t generation, int rank,
-                      const std::string& failure_class, const std::string& what) {
+void write_rank_error(const std::string& run_directory, uint32_t generation,
+                      const RankErrorFile& error) {
   fs::create_directories(run_directory + "/errors");
-  const json error = {{"rank", rank}, {"generation", generation}, {"class", failure_class},
-                      {"what", what}, {"pid", ::getpid()},        {"time", unix_time_s()}};
-  replace_durably(run_directory + "/errors/rank-" + std::to_string(rank) + ".json",
-                  error.dump(2) + "\n");
+  const json text = {{"rank", error.rank}, {"generation", generation},
+                     {"what", error.what}, {"class", name_of(error.failure_class)},
+                     {"pid", ::getpid()},  {"time", unix_time_s()}};
+  replace_durably(run_directory + "/errors/rank-" + std::to_string(error.rank) + ".json",
+                  text.dump(2) + "\n");
 }
 
 double unix_time_s() {

@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "launch/protocol/failure_class.h"
+
 namespace espalier {
 
 // An advisory lock that the kernel drops when the process dies, however it dies.
@@ -22,9 +24,10 @@ class FileLock {
   int fd_ = -1;
 };
 
+// Why a rank ended, in errors/rank-N.json: for those who come after the channel is gone.
 struct RankErrorFile {
   int rank = 0;
-  std::string failure_class;
+  FailureClass failure_class = FailureClass::kInternal;
   std::string what;
 };
 
@@ -46,9 +49,8 @@ struct CoordinatorFiles {
   std::vector<RankErrorFile> read_errors(uint32_t generation) const;
 };
 
-// errors/rank-N.json: why a rank ended, for those who come after the channel is gone.
-void write_rank_error(const std::string& run_directory, uint32_t generation, int rank,
-                      const std::string& failure_class, const std::string& what);
+void write_rank_error(const std::string& run_directory, uint32_t generation,
+                      const RankErrorFile& error);
 
 double unix_time_s();
 

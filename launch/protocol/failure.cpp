@@ -26,28 +26,30 @@ FailureReport describe_failure(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const ConfigError& e) {
-    return {kExitUsage, "config", e.what(), ""};
+    return {FailureClass::kConfig, e.what(), ""};
   } catch (const DataError& e) {
-    return {kExitUsage, "data", e.what(), ""};
+    return {FailureClass::kData, e.what(), ""};
   } catch (const WeightsError& e) {
-    return {kExitUsage, "weights", e.what(), ""};
+    return {FailureClass::kWeights, e.what(), ""};
+  } catch (const NumericError& e) {
+    return {FailureClass::kNumeric, e.what(), ""};
   } catch (const DoNotRequeueError& e) {
-    return {kExitDoNotRequeue, "do_not_requeue", e.what(), ""};
+    return {FailureClass::kDoNotRequeue, e.what(), ""};
   } catch (const c10::OutOfMemoryError& e) {
-    return {kExitDoNotRequeue, "out_of_memory", first_lines(e.what_without_backtrace()),
+    return {FailureClass::kOutOfMemory, first_lines(e.what_without_backtrace()),
             "make micro_batch_size smaller"};
   } catch (const std::bad_alloc&) {
-    return {kExitDoNotRequeue, "out_of_memory", "out of memory", "make micro_batch_size smaller"};
+    return {FailureClass::kOutOfMemory, "out of memory", "make micro_batch_size smaller"};
   } catch (const CommError& e) {
-    return {kExitInternal, "communication", e.what(),
+    return {FailureClass::kCommunication, e.what(),
             "another rank ended or hangs; its log says why"};
   } catch (const c10::Error& e) {
-    return {kExitInternal, "internal", first_lines(e.what_without_backtrace()),
+    return {FailureClass::kInternal, first_lines(e.what_without_backtrace()),
             "this is a bug; please report it with the log"};
   } catch (const std::exception& e) {
-    return {kExitInternal, "internal", first_lines(e.what()), ""};
+    return {FailureClass::kInternal, first_lines(e.what()), ""};
   } catch (...) {
-    return {kExitInternal, "internal", "an unknown error", ""};
+    return {FailureClass::kInternal, "an unknown error", ""};
   }
 }
 

@@ -118,10 +118,11 @@ nlohmann::json parse_payload(std::string_view payload) {
 }
 
 WorkerHandshake::WorkerHandshake(const SecretKey& token, uint32_t generation, uint32_t rank,
-                                 nlohmann::json identity)
+                                 const HelloMessage& identity)
     : token_(token), nonce_(random_key()) {
-  identity["nonce"] = to_hex(nonce_);
-  hello_ = {MessageType::kHello, generation, rank, 0, identity.dump()};
+  nlohmann::json payload = identity.encode();
+  payload["nonce"] = to_hex(nonce_);
+  hello_ = {MessageType::kHello, generation, rank, 0, payload.dump()};
 }
 
 Frame WorkerHandshake::hello() const { return hello_; }
@@ -129,7 +130,7 @@ Frame WorkerHandshake::hello() const { return hello_; }
 Frame WorkerHandshake::answer(const Frame& challenge) {
   const auto payload = parse_payload(challenge.payload);
   if (challenge.type == MessageType::kBye) {
-    throw FrameError("refused: " + payload.value("why", std::string("no reason given")));
+    throw FrameError("refused: " + RefusalMessage::decode(payload).why);
   }
   if (challenge.type != MessageType::kChallenge) throw FrameError("expected a CHALLENGE");
   const SecretKey theirs = key_field(payload, "nonce");

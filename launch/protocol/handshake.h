@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/protocol/frame.h"
+#include "launch/protocol/messages.h"
 
 namespace espalier {
 
@@ -15,7 +16,7 @@ namespace espalier {
 // differ by direction. Pure: frames in, frames out.
 //
 //   worker                                        coordinator
-//   HELLO {nonce, role, ...}           ->
+//   HELLO {nonce, pid}                 ->
 //                                      <-  CHALLENGE {nonce, proof}
 //   PROOF {proof}                      ->
 //                                      <-  WELCOME (sealed)
@@ -35,9 +36,9 @@ nlohmann::json parse_payload(std::string_view payload);
 
 class WorkerHandshake {
  public:
-  // `identity` travels in HELLO beside the nonce (pid, host, role); it is bound into the proofs.
+  // `identity` travels in HELLO beside the nonce; it is bound into the proofs.
   WorkerHandshake(const SecretKey& token, uint32_t generation, uint32_t rank,
-                  nlohmann::json identity);
+                  const HelloMessage& identity);
   Frame hello() const;
   // Checks the coordinator's proof; returns PROOF. Throws FrameError when the peer is an
   // impostor.

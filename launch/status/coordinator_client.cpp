@@ -1,12 +1,14 @@
-#include <array>
+#include "launch/status/coordinator_client.h"
+
+#include <unistd.h>
+
 #include <fstream>
 #include <utility>
 
 #include <boost/asio/ip/tcp.hpp>
 
-#include "launch/coordinator/coordinator_files.h"
-#include "launch/coordinator/coordinator_service.h"
 #include "launch/protocol/handshake.h"
+#include "launch/protocol/messages.h"
 #include "trainer/errors.h"
 
 namespace espalier {
@@ -68,7 +70,7 @@ void request_stop(const std::string& run_directory, const std::string& why) {
   const json address = read_address(run_directory);
   const SecretKey token = load_token(address.at("token_file").get<std::string>());
   auto stream = connect(run_directory, address, "control_port");
-  WorkerHandshake handshake(token, 0, kOperatorRank, {{"role", "operator"}});
+  WorkerHandshake handshake(token, 0, kOperatorRank, HelloMessage{::getpid()});
   FrameReader reader;
   stream << encode_frame(handshake.hello()) << std::flush;
   const Frame proof = handshake.answer(read_frame(stream, reader));
@@ -77,7 +79,7 @@ void request_stop(const std::string& run_directory, const std::string& why) {
   if (read_frame(stream, reader).type != MessageType::kWelcome) {
     throw FrameError("the coordinator refused");
   }
-  const Frame stop{MessageType::kStop, 0, kOperatorRank, 0, json{{"why", why}}.dump()};
+  const Frame stop{MessageType::kStop, 0, kOperatorRank, 0, StopMessage{why}.encode().dump()};
   stream << encode_frame(stop, &handshake.keys().to_coordinator) << std::flush;
 }
 

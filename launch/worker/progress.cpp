@@ -67,11 +67,10 @@ std::string cells(int64_t done, int64_t total) {
 
 }  // namespace
 
-std::string format_bar(const StepReport& report, std::string_view phase, int columns) {
-  std::string out =
-      report.stage + " " + cells(report.step, report.stage_steps) + " " + numbers(report);
-  if (!phase.empty()) out += "  " + std::string(phase);
-  return cut(out, columns);
+std::string format_bar(const StepReport& report, Phase phase, int columns) {
+  return cut(report.stage + " " + cells(report.step, report.stage_steps) + " " + numbers(report) +
+                 "  " + std::string(name_of(phase)),
+             columns);
 }
 
 std::string format_line(const StepReport& report) { return report.stage + " " + numbers(report); }
@@ -103,7 +102,7 @@ void Progress::step(const StepReport& report) {
   }
 }
 
-void Progress::phase(std::string_view phase) {
+void Progress::phase(Phase phase) {
   const std::lock_guard lock(mutex_);
   if (phase == phase_) return;
   phase_ = phase;

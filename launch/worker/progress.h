@@ -12,7 +12,7 @@ namespace espalier {
 
 std::string format_duration(double seconds);  // "0:42", "12:05", "1:02:03"
 // stage [████░░░░] step/steps loss samples/s ETA phase, in at most `columns` characters.
-std::string format_bar(const StepReport& report, std::string_view phase, int columns);
+std::string format_bar(const StepReport& report, Phase phase, int columns);
 std::string format_line(const StepReport& report);
 std::string format_work(const WorkReport& report, double eta_s);
 
@@ -26,7 +26,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void step(const StepReport& report);
-  void phase(std::string_view phase);
+  void phase(Phase phase);
   void work(const WorkReport& report);
   // A line of text that stays; the bar moves below it.
   void say(const std::string& line);
@@ -44,7 +44,7 @@ class Progress {
   bool drawn_ = false;
   bool have_report_ = false;
   StepReport report_;
-  std::string phase_;
+  Phase phase_ = Phase::kSetup;
   std::string work_;  // the long task that is, or was last, under way
   int64_t work_done_ = 0;
   std::chrono::steady_clock::time_point work_start_{};

@@ -6,6 +6,8 @@
 #include <csignal>
 #include <utility>
 
+#include "launch/protocol/failure_class.h"
+
 namespace espalier {
 namespace {
 
@@ -13,8 +15,7 @@ std::atomic<int> signals_received = 0;
 static_assert(std::atomic<int>::is_always_lock_free, "used in a signal handler");
 
 void on_signal(int) {
-  constexpr int kStopped = 75;
-  if (++signals_received > 1) ::_exit(kStopped);
+  if (++signals_received > 1) ::_exit(kExitStopped);
 }
 
 }  // namespace
@@ -28,7 +29,7 @@ WorkerObserver::WorkerObserver(std::unique_ptr<ControlChannel> channel,
   for (const int number : {SIGTERM, SIGINT, SIGUSR1}) ::sigaction(number, &action, nullptr);
 }
 
-void WorkerObserver::on_phase(std::string_view phase) {
+void WorkerObserver::on_phase(Phase phase) {
   if (channel_) channel_->on_phase(phase);
   if (progress_) progress_->phase(phase);
 }

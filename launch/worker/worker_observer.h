@@ -1,8 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
-#include <string>
 
 #include "launch/worker/control_channel.h"
 #include "launch/worker/progress.h"
@@ -17,7 +15,7 @@ class WorkerObserver : public RunObserver {
   // `channel` and `progress` may be null.
   WorkerObserver(std::unique_ptr<ControlChannel> channel, std::unique_ptr<Progress> progress);
 
-  void on_phase(std::string_view phase) override;
+  void on_phase(Phase phase) override;
   void on_work(const WorkReport& report) override;
   void on_step(const StepReport& report) override;
   bool stop_requested() override;
@@ -25,7 +23,6 @@ class WorkerObserver : public RunObserver {
   void on_committed(int64_t global_step) override;
 
   ControlChannel* channel() { return channel_.get(); }
-  Progress* progress() { return progress_.get(); }
 
  private:
   std::unique_ptr<ControlChannel> channel_;

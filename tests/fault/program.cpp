@@ -16,7 +16,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "launch/coordinator/coordinator_service.h"
+#include "launch/status/coordinator_client.h"
 
 namespace espalier {
 namespace fs = std::filesystem;

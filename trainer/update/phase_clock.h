@@ -4,9 +4,10 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
-#include <string_view>
 
+#include "trainer/phase.h"
 #include "trainer/run_observer.h"
 
 namespace espalier {
@@ -17,8 +18,8 @@ class PhaseClock {
  public:
   explicit PhaseClock(RunObserver& observer) : observer_(observer) {}
 
-  // Ends the phase before. `phase` must outlive the program (a literal).
-  void enter(std::string_view phase) {
+  // Ends the phase before.
+  void enter(Phase phase) {
     leave();
     phase_ = phase;
     observer_.on_phase(phase);
@@ -26,11 +27,12 @@ class PhaseClock {
 
   void leave() {
     const auto now = Clock::now();
-    if (!phase_.empty()) {
-      seconds_[std::string(phase_)] += std::chrono::duration<double>(now - since_).count();
+    if (phase_) {
+      seconds_[std::string(name_of(*phase_))] +=
+          std::chrono::duration<double>(now - since_).count();
     }
     since_ = now;
-    phase_ = {};
+    phase_.reset();
   }
 
   void count_step() { ++steps_; }
@@ -55,7 +57,7 @@ class PhaseClock {
  private:
   using Clock = std::chrono::steady_clock;
   RunObserver& observer_;
-  std::string_view phase_;
+  std::optional<Phase> phase_;
   Clock::time_point since_ = Clock::now();
   std::map<std::string, double> seconds_;
   int64_t steps_ = 0;

@@ -75,26 +75,26 @@ void StepLoop::set_position(int64_t steps_done, int64_t bad_steps) {
 }
 
 bool StepLoop::step() {
-  clock_.enter("data");
+  clock_.enter(Phase::kData);
   if (!prefetcher_) {
     prefetcher_ = std::make_unique<Prefetcher<StepBatches>>(
         [this](int64_t step) { return load_step(step); }, steps_done_, options_.stage.steps,
         static_cast<int>(options_.config.compute.prefetch));
   }
   const StepBatches batches = prefetcher_->next();
-  clock_.enter("agree");
+  clock_.enter(Phase::kAgree);
   const Agreement agreement = agree(batches);
   if (agreement.stop) {
     clock_.leave();
     return false;
   }
-  clock_.enter("forward_backward");
+  clock_.enter(Phase::kForwardBackward);
   forward_backward(batches, agreement);
-  clock_.enter("reduce");
+  clock_.enter(Phase::kReduce);
   reducer_->finish();
-  clock_.enter("optimizer");
+  clock_.enter(Phase::kOptimizer);
   const bool applied = apply_gradients(agreement);
-  clock_.enter("statistics");
+  clock_.enter(Phase::kStatistics);
   if (applied) {
     stage_.after_optimizer(comm_, steps_done_);
     average_->update(steps_done_);
@@ -204,10 +204,10 @@ bool StepLoop::apply_gradients(const Agreement& agreement) {
                                   ? "There is no checkpoint."
                                   : "The last good checkpoint is of step " +
                                         std::to_string(checkpointer_.last_step()) + ".";
-    throw DoNotRequeueError("stage " + options_.stage.name +
-                            ": loss or gradients were not finite " + std::to_string(bad_steps_) +
-                            " steps in a row, from step " + std::to_string(first_bad_step_) +
-                            " on. " + saved + " Lower the learning rate, or raise warmup_steps");
+    throw NumericError("stage " + options_.stage.name + ": loss or gradients were not finite " +
+                       std::to_string(bad_steps_) + " steps in a row, from step " +
+                       std::to_string(first_bad_step_) + " on. " + saved +
+                       " Lower the learning rate, or raise warmup_steps");
   }
   return false;
 }

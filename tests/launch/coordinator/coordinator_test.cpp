@@ -2,85 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include "coordinator_of_two.h"
 
 namespace espalier {
 namespace {
-
-// A coordinator of two ranks, and a clock that the test moves.
-class CoordinatorOfTwo : public testing::Test {
- protected:
-  CoordinatorOfTwo() : machine_(limits(), [] { return 1.0; }) {}
-
-  static CoordinatorLimits limits() {
-    CoordinatorLimits out;
-    out.world_size = 2;
-    return out;
-  }
-
-  void tell(const CoordinatorEvent& event) {
-    for (auto& action : machine_.handle(event, now_)) actions_.push_back(std::move(action));
-  }
-  template <class A>
-  std::vector<A> take() {
-    std::vector<A> found;
-    for (const auto& action : actions_) {
-      if (const A* a = std::get_if<A>(&action)) found.push_back(*a);
-    }
-    std::erase_if(actions_,
-                  [](const CoordinatorAction& a) { return std::holds_alternative<A>(a); });
-    return found;
-  }
-  bool noted(const std::string& event, const std::string& text) const {
-    return std::any_of(actions_.begin(), actions_.end(), [&](const CoordinatorAction& action) {
-      const NoteEvent* note = std::get_if<NoteEvent>(&action);
-      return note != nullptr && note->event == event && note->text.find(text) != std::string::npos;
-    });
-  }
-  void start_and_join() {
-    tell(CoordinatorStart{});
-    join();
-  }
-  void join() {
-    const uint32_t g = machine_.generation();
-    tell(LauncherStarted{g, 1000});
-    tell(RankJoined{g, 0, 2000});
-    tell(RankJoined{g, 1, 2001});
-  }
-  void beat(int64_t step, const std::string& phase = "train") {
-    for (int rank : {0, 1}) tell(RankBeat{machine_.generation(), rank, step, phase});
-  }
-  // Both ranks beat every second, at the steps given.
-  void run(int seconds, int64_t step_of_0, int64_t step_of_1) {
-    for (int i = 0; i < seconds && !machine_.finished(); ++i) {
-      now_ += 1;
-      tell(RankBeat{machine_.generation(), 0, step_of_0, "train"});
-      tell(RankBeat{machine_.generation(), 1, step_of_1, "train"});
-      tell(ClockTick{});
-    }
-  }
-  void commit(int64_t step) {
-    const uint32_t g = machine_.generation();
-    tell(RankPrepared{g, 0, step});
-    tell(RankPrepared{g, 1, step});
-    tell(RankCommitted{g, 0, step});
-  }
-  void bye(int code_of_0, int code_of_1, int status) {
-    tell(RankBye{machine_.generation(), 0, code_of_0});
-    tell(RankBye{machine_.generation(), 1, code_of_1});
-    tell(LauncherExited{status});
-  }
-  void expect_finish(int exit_code, CoordinatorState state) {
-    const auto finishes = take<FinishRun>();
-    ASSERT_EQ(finishes.size(), 1u);
-    EXPECT_EQ(finishes[0].exit_code, exit_code) << finishes[0].why;
-    EXPECT_EQ(machine_.state(), state);
-  }
-
-  Coordinator machine_;
-  Seconds now_ = 100;
-  std::vector<CoordinatorAction> actions_;
-};
 
 TEST_F(CoordinatorOfTwo, LaunchesGenerationOneAndRunsWhenAllRanksHaveJoined) {
   tell(CoordinatorStart{});
@@ -91,7 +16,7 @@ TEST_F(CoordinatorOfTwo, LaunchesGenerationOneAndRunsWhenAllRanksHaveJoined) {
   EXPECT_EQ(machine_.state(), CoordinatorState::kRunning);
 }
 
-TEST_F(CoordinatorOfTwo, TakesTheGenerationAfterTheJournals) {
+TEST_F(CoordinatorOfTwo, LaunchesTheGenerationAfterTheLastOneInTheJournal) {
   tell(CoordinatorStart{7, 40, false, false});
   EXPECT_EQ(take<LaunchJob>().at(0).generation, 8u);
   EXPECT_EQ(machine_.last_commit(), 40);
@@ -115,7 +40,7 @@ TEST_F(CoordinatorOfTwo, AdoptsALeftoverOfTheSameJobWithoutLaunching) {
   expect_finish(0, CoordinatorState::kSucceeded);
 }
 
-TEST_F(CoordinatorOfTwo, AdoptedRanksThatWaitWithACheckpointGetTheirAnswer) {
+TEST_F(CoordinatorOfTwo, AllowsTheCommitThatAdoptedRanksWaitFor) {
   tell(CoordinatorStart{7, 40, true, true});
   tell(RankJoined{7, 0, 2000});
   tell(RankPrepared{7, 0, 80});
@@ -142,7 +67,7 @@ TEST_F(CoordinatorOfTwo, AllowsACommitOnlyWhenEveryRankIsPrepared) {
   EXPECT_EQ(machine_.state(), CoordinatorState::kRunning);
 }
 
-TEST_F(CoordinatorOfTwo, RefusesWhatAnOldGenerationSays) {
+TEST_F(CoordinatorOfTwo, IgnoresCommitsOfAnOldGeneration) {
   tell(CoordinatorStart{7, 40, false, false});
   join();
   tell(RankPrepared{7, 0, 80});
@@ -152,148 +77,31 @@ TEST_F(CoordinatorOfTwo, RefusesWhatAnOldGenerationSays) {
   EXPECT_EQ(machine_.last_commit(), 40);
 }
 
-TEST_F(CoordinatorOfTwo, NamesADeadRankAndLaunchesAgainWithTheNextGeneration) {
+class CoordinatorAfterAFinalFailure : public CoordinatorOfTwo,
+                                      public testing::WithParamInterface<FailureClass> {};
+
+TEST_P(CoordinatorAfterAFinalFailure, EndsWithItsExitCodeWhateverElseFailed) {
   start_and_join();
-  beat(5);
-  tell(RankHungUp{1, 1, true});
-  EXPECT_TRUE(noted("failure", "rank 1 (pid 2001) died"));
-  tell(LauncherExited{137});
-  EXPECT_EQ(machine_.state(), CoordinatorState::kBackoff);
-  EXPECT_TRUE(noted("relaunch", "rank 1"));
-  take<LaunchJob>();
-  now_ += 60;
-  tell(ClockTick{});
-  EXPECT_EQ(take<LaunchJob>().at(0).generation, 2u);
-}
-
-TEST_F(CoordinatorOfTwo, HelpsALauncherThatDoesNotNoticeADeadRank) {
-  start_and_join();
-  beat(5);
-  tell(RankHungUp{1, 1, true});
-  run(6, 5, 5);
-  EXPECT_EQ(take<EndJob>().size(), 1u);
-  run(11, 5, 5);
-  EXPECT_TRUE(take<EndJob>().at(0).at_once);
-}
-
-TEST_F(CoordinatorOfTwo, ARankThatHungUpButLivesMayComeBack) {
-  start_and_join();
-  beat(5);
-  tell(RankHungUp{1, 1, false});
-  now_ += 3;
-  tell(RankJoined{1, 1, 2001});
-  run(4, 6, 6);
-  EXPECT_TRUE(take<EndJob>().empty());
-  EXPECT_EQ(machine_.state(), CoordinatorState::kRunning);
-}
-
-TEST_F(CoordinatorOfTwo, ASilentRankIsSuspectThenDead) {
-  start_and_join();
-  beat(5);
-  for (int second = 0; second < 20; ++second) {
-    now_ += 1;
-    tell(RankBeat{1, 0, 5 + second, "train"});
-    tell(ClockTick{});
-  }
-  EXPECT_TRUE(noted("suspect", "rank 1"));
-  EXPECT_TRUE(noted("failure", "rank 1"));
-  EXPECT_EQ(take<EndJob>().size(), 1u);
-}
-
-TEST_F(CoordinatorOfTwo, ACoordinatorThatWasAwayDoesNotBlameTheRanks) {
-  start_and_join();
-  run(3, 5, 5);
-  now_ += 120;  // suspended; the ranks' beats wait in the sockets
-  tell(ClockTick{});
-  run(3, 6, 6);
-  EXPECT_TRUE(take<EndJob>().empty());
-  EXPECT_FALSE(noted("suspect", "rank"));
-}
-
-TEST_F(CoordinatorOfTwo, ARankThatBeatsWithoutProgressIsNamed) {
-  start_and_join();
-  beat(5);
-  run(30, 5, 6);  // rank 1 finished one more step, then waits for rank 0
-  run(40, 5, 6);
-  EXPECT_TRUE(noted("failure", "rank 0"));
-  EXPECT_EQ(take<EndJob>().size(), 1u);
-}
-
-TEST_F(CoordinatorOfTwo, PhasesHaveTheirOwnDeadlines) {
-  start_and_join();
-  beat(5, "checkpoint");
-  for (int i = 0; i < 590; ++i) {
-    now_ += 1;
-    beat(5, "checkpoint");
-    tell(ClockTick{});
-  }
-  EXPECT_TRUE(take<EndJob>().empty());
-  for (int i = 0; i < 20; ++i) {
-    now_ += 1;
-    beat(5, "checkpoint");
-    tell(ClockTick{});
-  }
-  EXPECT_FALSE(take<EndJob>().empty());
-}
-
-TEST_F(CoordinatorOfTwo, LongWorkThatMovesOnIsNoHang) {
-  start_and_join();
-  for (int64_t i = 0; i < 2000; ++i) {
-    now_ += 1;
-    for (int rank : {0, 1}) tell(RankBeat{machine_.generation(), rank, -1, "setup", i / 60});
-    tell(ClockTick{});
-  }
-  EXPECT_TRUE(take<EndJob>().empty());
-}
-
-TEST_F(CoordinatorOfTwo, SlowStepsStretchTheStepDeadline) {
-  start_and_join();
-  for (int64_t step = 1; step < 5; ++step) run(40, step, step);
-  EXPECT_NEAR(machine_.step_deadline(), 200, 10);
-}
-
-TEST_F(CoordinatorOfTwo, RanksThatNeverJoinEndTheLaunch) {
-  tell(CoordinatorStart{});
-  tell(LauncherStarted{1, 1000});
-  tell(RankJoined{1, 0, 2000});
-  for (int i = 0; i < 905; ++i) {
-    now_ += 1;
-    tell(RankBeat{1, 0, i, "setup"});
-    tell(ClockTick{});
-  }
-  EXPECT_TRUE(noted("failure", "rank 1 never joined"));
-  EXPECT_FALSE(take<EndJob>().empty());
-}
-
-struct FinalClass {
-  const char* failure_class;
-  int exit_code;
-};
-class FinalFailures : public CoordinatorOfTwo, public testing::WithParamInterface<FinalClass> {};
-
-TEST_P(FinalFailures, AreNotTriedAgain) {
-  start_and_join();
-  tell(RankError{1, 0, "communication", "peer lost"});
-  tell(RankError{1, 1, GetParam().failure_class, "the cause"});
+  tell(RankError{1, 0, FailureClass::kCommunication, "peer lost"});
+  tell(RankError{1, 1, GetParam(), "the cause"});
   tell(LauncherExited{1});
-  expect_finish(GetParam().exit_code, CoordinatorState::kFailed);
+  expect_finish(exit_code_of(GetParam()), CoordinatorState::kFailed);
 }
 
-INSTANTIATE_TEST_SUITE_P(Classes, FinalFailures,
-                         testing::Values(FinalClass{"config", 64}, FinalClass{"data", 64},
-                                         FinalClass{"weights", 64},
-                                         FinalClass{"do_not_requeue", 93},
-                                         FinalClass{"out_of_memory", 93}),
-                         [](const auto& i) { return std::string(i.param.failure_class); });
+INSTANTIATE_TEST_SUITE_P(Classes, CoordinatorAfterAFinalFailure,
+                         testing::Values(FailureClass::kConfig, FailureClass::kData,
+                                         FailureClass::kWeights, FailureClass::kOutOfMemory,
+                                         FailureClass::kNumeric, FailureClass::kDoNotRequeue),
+                         [](const auto& i) { return std::string(name_of(i.param)); });
 
-TEST_F(CoordinatorOfTwo, CrashesAreTriedAgain) {
+TEST_F(CoordinatorOfTwo, LaunchesAgainAfterACrash) {
   start_and_join();
-  tell(RankError{1, 0, "internal", "boom"});
+  tell(RankError{1, 0, FailureClass::kInternal, "boom"});
   tell(LauncherExited{70});
   EXPECT_EQ(machine_.state(), CoordinatorState::kBackoff);
 }
 
-TEST_F(CoordinatorOfTwo, ThreeLaunchesWithoutACommitAreEnough) {
+TEST_F(CoordinatorOfTwo, GivesUpAfterThreeLaunchesWithoutACommit) {
   start_and_join();
   for (int i = 0; i < 2; ++i) {
     tell(LauncherExited{139});
@@ -306,7 +114,7 @@ TEST_F(CoordinatorOfTwo, ThreeLaunchesWithoutACommitAreEnough) {
   expect_finish(93, CoordinatorState::kFailed);
 }
 
-TEST_F(CoordinatorOfTwo, ACommitFillsTheBudgetAgain) {
+TEST_F(CoordinatorOfTwo, LaunchesAsOftenAsItTakesWhileCheckpointsAreCommitted) {
   start_and_join();
   for (int64_t i = 1; i <= 10; ++i) {
     commit(i * 10);
@@ -319,7 +127,7 @@ TEST_F(CoordinatorOfTwo, ACommitFillsTheBudgetAgain) {
   EXPECT_EQ(machine_.generation(), 11u);
 }
 
-TEST_F(CoordinatorOfTwo, BackOffDoublesUntilACommit) {
+TEST_F(CoordinatorOfTwo, DoublesTheBackOffUntilACommit) {
   start_and_join();
   tell(LauncherExited{139});
   now_ += 1.9;
@@ -338,7 +146,7 @@ TEST_F(CoordinatorOfTwo, BackOffDoublesUntilACommit) {
   EXPECT_EQ(machine_.state(), CoordinatorState::kLaunching);
 }
 
-TEST_F(CoordinatorOfTwo, StopBecomesACheckpointAndExit75) {
+TEST_F(CoordinatorOfTwo, TurnsAStopIntoACheckpointAndExit75) {
   start_and_join();
   beat(5);
   tell(StopRequested{"SIGTERM"});
@@ -349,7 +157,7 @@ TEST_F(CoordinatorOfTwo, StopBecomesACheckpointAndExit75) {
   expect_finish(75, CoordinatorState::kPreempted);
 }
 
-TEST_F(CoordinatorOfTwo, ARankThatReconnectsDuringAStopIsToldAgain) {
+TEST_F(CoordinatorOfTwo, TellsARankThatReconnectsDuringAStopAgain) {
   start_and_join();
   beat(5);
   tell(StopRequested{"SIGTERM"});
@@ -358,7 +166,7 @@ TEST_F(CoordinatorOfTwo, ARankThatReconnectsDuringAStopIsToldAgain) {
   EXPECT_EQ(take<SendStop>().at(0).rank, 1);
 }
 
-TEST_F(CoordinatorOfTwo, ASecondStopEndsAtOnce) {
+TEST_F(CoordinatorOfTwo, KillsTheJobOnASecondStop) {
   start_and_join();
   beat(5);
   tell(StopRequested{"SIGINT"});
@@ -368,19 +176,19 @@ TEST_F(CoordinatorOfTwo, ASecondStopEndsAtOnce) {
   expect_finish(75, CoordinatorState::kPreempted);
 }
 
-TEST_F(CoordinatorOfTwo, ARankThatIsStoppedFromOutsideEndsTheRunWithExit75) {
+TEST_F(CoordinatorOfTwo, EndsWithExit75WhenRanksWereStoppedFromOutside) {
   start_and_join();
   beat(5);
   bye(75, 75, 75);
   expect_finish(75, CoordinatorState::kPreempted);
 }
 
-TEST_F(CoordinatorOfTwo, RanksThatStopInGoodOrderAfterAHangAreLaunchedAgain) {
+TEST_F(CoordinatorOfTwo, LaunchesAgainWhenRanksStopInGoodOrderAfterAHang) {
   start_and_join();
   beat(5);
   for (int second = 0; second < 16; ++second) {
     now_ += 1;
-    tell(RankBeat{1, 0, 5 + second, "train"});
+    tell(RankBeat{1, 0, 5 + second, Phase::kForwardBackward});
     tell(ClockTick{});
   }
   EXPECT_EQ(take<EndJob>().size(), 1u);
@@ -389,7 +197,7 @@ TEST_F(CoordinatorOfTwo, RanksThatStopInGoodOrderAfterAHangAreLaunchedAgain) {
   EXPECT_EQ(machine_.state(), CoordinatorState::kBackoff);
 }
 
-TEST_F(CoordinatorOfTwo, StopDuringBackOffFinishesWithoutALaunch) {
+TEST_F(CoordinatorOfTwo, FinishesWithoutALaunchOnAStopDuringBackOff) {
   start_and_join();
   tell(LauncherExited{139});
   take<LaunchJob>();
@@ -398,7 +206,7 @@ TEST_F(CoordinatorOfTwo, StopDuringBackOffFinishesWithoutALaunch) {
   EXPECT_TRUE(take<LaunchJob>().empty());
 }
 
-TEST_F(CoordinatorOfTwo, StopBeforeAnythingWasTrainedEndsTheRanks) {
+TEST_F(CoordinatorOfTwo, EndsTheRanksOnAStopBeforeAnythingWasTrained) {
   tell(CoordinatorStart{});
   tell(LauncherStarted{1, 1000});
   tell(StopRequested{"SIGINT"});
@@ -407,7 +215,7 @@ TEST_F(CoordinatorOfTwo, StopBeforeAnythingWasTrainedEndsTheRanks) {
   expect_finish(75, CoordinatorState::kPreempted);
 }
 
-TEST_F(CoordinatorOfTwo, StopDuringTheLastStepIsStillASuccess) {
+TEST_F(CoordinatorOfTwo, SucceedsWhenAStopComesDuringTheLastStep) {
   start_and_join();
   beat(5);
   tell(StopRequested{"SIGTERM"});
@@ -415,7 +223,7 @@ TEST_F(CoordinatorOfTwo, StopDuringTheLastStepIsStillASuccess) {
   expect_finish(0, CoordinatorState::kSucceeded);
 }
 
-TEST_F(CoordinatorOfTwo, RanksThatIgnoreAStopAreEnded) {
+TEST_F(CoordinatorOfTwo, EndsRanksThatIgnoreAStop) {
   start_and_join();
   beat(5);
   tell(StopRequested{"SIGTERM"});
@@ -423,7 +231,7 @@ TEST_F(CoordinatorOfTwo, RanksThatIgnoreAStopAreEnded) {
   EXPECT_FALSE(take<EndJob>().empty());
 }
 
-TEST_F(CoordinatorOfTwo, ALauncherThatCannotStartIsNotTriedAgain) {
+TEST_F(CoordinatorOfTwo, DoesNotTryALauncherAgainThatCannotStart) {
   tell(CoordinatorStart{});
   tell(LauncherFailed{"mpirun is not on PATH"});
   expect_finish(64, CoordinatorState::kFailed);

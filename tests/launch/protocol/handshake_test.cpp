@@ -11,7 +11,7 @@ namespace {
 
 TEST(Handshake, GivesBothSidesTheSameKeysAndDifferentOnesByDirection) {
   const SecretKey token = random_key();
-  WorkerHandshake worker(token, 2, 1, {{"pid", 42}});
+  WorkerHandshake worker(token, 2, 1, HelloMessage{42});
   CoordinatorHandshake coordinator(token);
 
   coordinator.check(worker.answer(coordinator.challenge(worker.hello())));
@@ -21,15 +21,15 @@ TEST(Handshake, GivesBothSidesTheSameKeysAndDifferentOnesByDirection) {
   EXPECT_NE(worker.keys().to_worker, worker.keys().to_coordinator);
 }
 
-TEST(Handshake, CoordinatorWithTheWrongTokenIsRefusedByTheWorker) {
-  WorkerHandshake worker(random_key(), 1, 0, {});
+TEST(Handshake, MakesTheWorkerRefuseACoordinatorWithTheWrongToken) {
+  WorkerHandshake worker(random_key(), 1, 0, HelloMessage{});
   CoordinatorHandshake impostor(random_key());
   EXPECT_THROW(worker.answer(impostor.challenge(worker.hello())), FrameError);
 }
 
-TEST(Handshake, WorkerWithTheWrongTokenIsRefusedByTheCoordinator) {
+TEST(Handshake, MakesTheCoordinatorRefuseAWorkerWithTheWrongToken) {
   const SecretKey token = random_key();
-  WorkerHandshake worker(token, 1, 0, {});
+  WorkerHandshake worker(token, 1, 0, HelloMessage{});
   CoordinatorHandshake coordinator(token);
   const Frame challenge = coordinator.challenge(worker.hello());
   Frame guessed = worker.answer(challenge);
@@ -37,9 +37,9 @@ TEST(Handshake, WorkerWithTheWrongTokenIsRefusedByTheCoordinator) {
   EXPECT_THROW(coordinator.check(guessed), FrameError);
 }
 
-TEST(Handshake, ARecordedHandshakeCannotBePlayedBack) {
+TEST(Handshake, RefusesARecordedHandshake) {
   const SecretKey token = random_key();
-  WorkerHandshake worker(token, 1, 0, {});
+  WorkerHandshake worker(token, 1, 0, HelloMessage{});
   CoordinatorHandshake first(token);
   const Frame proof = worker.answer(first.challenge(worker.hello()));
   first.check(proof);
@@ -49,16 +49,16 @@ TEST(Handshake, ARecordedHandshakeCannotBePlayedBack) {
   EXPECT_THROW(second.check(proof), FrameError);
 }
 
-TEST(Handshake, GenerationAndRankAreBoundIntoTheProof) {
+TEST(Handshake, BindsGenerationAndRankIntoTheProof) {
   const SecretKey token = random_key();
-  WorkerHandshake worker(token, 1, 0, {});
+  WorkerHandshake worker(token, 1, 0, HelloMessage{});
   Frame altered = worker.hello();
   altered.generation = 2;
   CoordinatorHandshake coordinator(token);
   EXPECT_THROW(worker.answer(coordinator.challenge(altered)), FrameError);
 }
 
-TEST(Handshake, StepsOutOfOrderAreRefused) {
+TEST(Handshake, RefusesStepsOutOfOrder) {
   CoordinatorHandshake coordinator(random_key());
   EXPECT_THROW(coordinator.check({MessageType::kProof, 1, 0, 1, "{}"}), FrameError);
   EXPECT_THROW(coordinator.challenge({MessageType::kBeat, 1, 0, 0, "{}"}), FrameError);
@@ -66,7 +66,7 @@ TEST(Handshake, StepsOutOfOrderAreRefused) {
                FrameError);
 }
 
-TEST(Handshake, PayloadsThatAreNoShallowObjectAreRefused) {
+TEST(ParsePayload, RefusesWhatIsNotAShallowObject) {
   EXPECT_THROW(parse_payload("[1]"), FrameError);
   EXPECT_THROW(parse_payload("{\"a\":"), FrameError);
   std::string deep = R"({"a":)" + std::string(40, '[') + std::string(40, ']') + "}";
@@ -94,13 +94,13 @@ TEST_F(TokenFile, IsMadeOnceAndReadableByItsOwnerOnly) {
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
 
-TEST_F(TokenFile, ThatOthersCanReadIsRefused) {
+TEST_F(TokenFile, IsRefusedWhenOthersCanReadIt) {
   load_or_create_token(path_);
   ::chmod(path_.c_str(), 0644);
   EXPECT_THROW(load_token(path_), std::runtime_error);
 }
 
-TEST_F(TokenFile, ThatIsASymbolicLinkIsRefused) {
+TEST_F(TokenFile, IsRefusedWhenItIsASymbolicLink) {
   load_or_create_token(path_);
   std::filesystem::create_symlink(path_, directory_ / "link");
   EXPECT_THROW(load_token(directory_ / "link"), std::runtime_error);

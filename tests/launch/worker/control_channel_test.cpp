@@ -17,6 +17,7 @@
 #include <boost/asio/post.hpp>
 
 #include "launch/coordinator/control_server.h"
+#include "launch/coordinator/rank_messages.h"
 #include "launch/protocol/handshake.h"
 
 namespace espalier {
@@ -46,10 +47,12 @@ class Server {
                   },
                   [this](const PeerIdentity&) { ++joins; },
                   [this](const PeerIdentity& peer, MessageType type, const json& payload) {
+                    event_of(peer, type, payload);
                     const std::lock_guard lock(mutex_);
                     messages_.emplace_back(type, payload);
                     if (type == MessageType::kCkptPrepared && allow_commits) {
-                      control_.send(static_cast<int>(peer.rank), MessageType::kCkptCommit, payload);
+                      const int64_t step = CheckpointPreparedMessage::decode(payload).step;
+                      control_.send(static_cast<int>(peer.rank), CheckpointCommitMessage{step});
                     }
                   },
                   [this](const PeerIdentity&) { ++hang_ups; }}),
@@ -68,8 +71,9 @@ class Server {
     thread_.join();
   }
 
-  void send(MessageType type, const json& payload) {
-    boost::asio::post(context_, [this, type, payload] { control_.send(-1, type, payload); });
+  template <class Message>
+  void send(const Message& message) {
+    boost::asio::post(context_, [this, message] { control_.send(/*rank=*/-1, message); });
   }
   int64_t refused() {
     std::atomic<int64_t> count = -1;
@@ -112,7 +116,7 @@ class ControlChannelTest : public testing::Test {
     fs::create_directories(directory_);
   }
   void TearDown() override { fs::remove_all(directory_); }
-  ControlChannelOptions options(double grace_s = 60) const {
+  ControlChannel::Options options(double grace_s = 60) const {
     return {directory_ / "coordinator.json", 3, 0, grace_s};
   }
   fs::path directory_;
@@ -121,7 +125,7 @@ class ControlChannelTest : public testing::Test {
 TEST_F(ControlChannelTest, BeatsWithStepAndPhaseAndReportsNumbers) {
   Server server(directory_, 3);
   ControlChannel channel(options());
-  channel.on_phase("reduce");
+  channel.on_phase(Phase::kReduce);
   StepReport report;
   report.stage = "tokenizer";
   report.global_step = 7;
@@ -136,16 +140,16 @@ TEST_F(ControlChannelTest, BeatsWithStepAndPhaseAndReportsNumbers) {
   }));
 }
 
-TEST_F(ControlChannelTest, StopArrives) {
+TEST_F(ControlChannelTest, PassesAStopOn) {
   Server server(directory_, 3);
   ControlChannel channel(options());
   ASSERT_TRUE(eventually([&] { return server.joins == 1; }));
   EXPECT_FALSE(channel.stop_requested());
-  server.send(MessageType::kStop, {{"why", "test"}});
+  server.send(StopMessage{"test"});
   EXPECT_TRUE(eventually([&] { return channel.stop_requested(); }));
 }
 
-TEST_F(ControlChannelTest, ACommitWaitsForTheCoordinatorsWord) {
+TEST_F(ControlChannelTest, HoldsACommitBackUntilTheCoordinatorAllowsIt) {
   Server server(directory_, 3);
   server.allow_commits = false;
   ControlChannel channel(options());
@@ -153,12 +157,12 @@ TEST_F(ControlChannelTest, ACommitWaitsForTheCoordinatorsWord) {
   std::thread writer([&] { approved = channel.approve_commit(40); });
   ASSERT_TRUE(server.got(MessageType::kCkptPrepared));
   EXPECT_FALSE(approved);
-  server.send(MessageType::kCkptCommit, {{"step", 40}});
+  server.send(CheckpointCommitMessage{40});
   writer.join();
   EXPECT_TRUE(approved);
 }
 
-TEST_F(ControlChannelTest, AnOldGenerationMayNotCommitAndStops) {
+TEST_F(ControlChannelTest, RefusesTheCommitOfAnOldGenerationAndStopsIt) {
   Server server(directory_, 4);
   ControlChannel channel(options());
   EXPECT_FALSE(channel.approve_commit(40));
@@ -181,7 +185,7 @@ TEST_F(ControlChannelTest, FindsACoordinatorThatCameBackElsewhereAndAsksAgain) {
   EXPECT_EQ(second.find(MessageType::kCkptPrepared)["step"], 40);
 }
 
-TEST_F(ControlChannelTest, StopsWhenTheCoordinatorIsGoneForGoodAndMayCommitThen) {
+TEST_F(ControlChannelTest, StopsWithACheckpointWhenTheCoordinatorIsGoneForGood) {
   std::ofstream(directory_ / "coordinator.json") << "{}";
   ControlChannel channel(options(0.3));
   EXPECT_FALSE(channel.stop_requested());
@@ -189,19 +193,19 @@ TEST_F(ControlChannelTest, StopsWhenTheCoordinatorIsGoneForGoodAndMayCommitThen)
   EXPECT_TRUE(channel.stop_requested());
 }
 
-TEST_F(ControlChannelTest, ErrorsAndByeArriveBeforeTheEnd) {
+TEST_F(ControlChannelTest, DeliversErrorsAndByeBeforeItEnds) {
   Server server(directory_, 3);
   {
     ControlChannel channel(options());
-    channel.report_error("data", "shard 3 is torn");
-    channel.finish(64);
+    channel.report_error(FailureClass::kData, "shard 3 is torn");
+    channel.finish(kExitUsage);
   }
   ASSERT_TRUE(eventually([&] { return server.hang_ups == 1; }));  // all was read before
   EXPECT_EQ(server.find(MessageType::kErrorReport)["what"], "shard 3 is torn");
-  EXPECT_EQ(server.find(MessageType::kBye)["exit_code"], 64);
+  EXPECT_EQ(server.find(MessageType::kBye)["exit_code"], kExitUsage);
 }
 
-TEST_F(ControlChannelTest, StrangersAreRefusedAndTheRankDoesNotNotice) {
+TEST_F(ControlChannelTest, IsNotDisturbedByStrangersThatAreRefused) {
   Server server(directory_, 3);
   ControlChannel channel(options());
   ASSERT_TRUE(eventually([&] { return server.joins == 1; }));
@@ -215,13 +219,45 @@ TEST_F(ControlChannelTest, StrangersAreRefusedAndTheRankDoesNotNotice) {
   std::string huge = encode_frame({MessageType::kHello, 3, 0, 0, ""});
   huge.replace(20, 4, "\x7f\xff\xff\xff");
   EXPECT_EQ(talk(huge), "");
-  WorkerHandshake stranger(random_key(), 3, 0, {});
+  WorkerHandshake stranger(random_key(), 3, 0, HelloMessage{});
   talk(encode_frame(stranger.hello()) +
        encode_frame({MessageType::kProof, 3, 0, 1, json{{"proof", to_hex(random_key())}}.dump()}));
   EXPECT_TRUE(eventually([&] { return server.refused() == 4; }));
   EXPECT_FALSE(channel.stop_requested());
   EXPECT_EQ(server.joins, 1);
   EXPECT_EQ(server.hang_ups, 0);
+}
+
+// A rank's handshake by hand, and then one frame that no rank of this program would send.
+std::string answer_to_a_beat(uint16_t port, const SecretKey& token, const json& payload) {
+  boost::asio::ip::tcp::iostream stream("127.0.0.1", std::to_string(port));
+  WorkerHandshake handshake(token, 3, 1, HelloMessage{::getpid()});
+  FrameReader reader;
+  const auto next = [&] {
+    while (true) {
+      if (auto frame = reader.next()) return *frame;
+      char byte = 0;
+      if (!stream.get(byte)) throw FrameError("hung up");
+      reader.append({&byte, 1});
+    }
+  };
+  stream << encode_frame(handshake.hello()) << std::flush;
+  const Frame proof = handshake.answer(next());
+  stream << encode_frame(proof) << std::flush;
+  reader.expect_seals(handshake.keys().to_worker);
+  if (next().type != MessageType::kWelcome) throw FrameError("not welcome");
+  const Frame beat{MessageType::kBeat, 3, 1, 0, payload.dump()};
+  stream << encode_frame(beat, &handshake.keys().to_coordinator) << std::flush;
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+TEST_F(ControlChannelTest, IsClosedByTheCoordinatorOnAPhaseThatDoesNotExist) {
+  Server server(directory_, 3);
+  const SecretKey token = load_token(directory_ / "token");
+  EXPECT_EQ(answer_to_a_beat(server.port(), token, {{"step", 4}, {"phase", "lunch"}}), "");
+  EXPECT_TRUE(eventually([&] { return server.hang_ups == 1; }));
+  EXPECT_EQ(server.refused(), 1);
+  EXPECT_TRUE(server.find(MessageType::kBeat).is_null());
 }
 
 }  // namespace

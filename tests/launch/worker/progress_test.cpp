@@ -17,18 +17,18 @@ StepReport half_way() {
   return report;
 }
 
-TEST(Progress, BarShowsStageStepLossSpeedEtaAndPhase) {
-  EXPECT_EQ(format_bar(half_way(), "reduce", 200),
+TEST(Progress, DrawsABarWithStageStepLossSpeedEtaAndPhase) {
+  EXPECT_EQ(format_bar(half_way(), Phase::kReduce, 200),
             "tokenizer ████████████░░░░░░░░░░░░ 50/100  loss 0.2500  312 samples/s  ETA 1:23  "
             "reduce");
 }
 
-TEST(Progress, BarIsCutToTheTerminal) {
-  const std::string bar = format_bar(half_way(), "reduce", 12);
+TEST(Progress, CutsTheBarToTheTerminal) {
+  const std::string bar = format_bar(half_way(), Phase::kReduce, 12);
   EXPECT_EQ(bar, "tokenizer ██");
 }
 
-TEST(Progress, PlainLinesGoWhereThereIsNoTerminal) {
+TEST(Progress, WritesPlainLinesWhereThereIsNoTerminal) {
   std::FILE* file = std::tmpfile();
   {
     Progress progress(file);
@@ -45,7 +45,7 @@ TEST(Progress, PlainLinesGoWhereThereIsNoTerminal) {
             "checkpoint\n");
 }
 
-TEST(Progress, LongWorkBetweenTheStepsIsCounted) {
+TEST(Progress, CountsLongWorkBetweenTheSteps) {
   std::FILE* file = std::tmpfile();
   {
     Progress progress(file);
@@ -63,7 +63,7 @@ TEST(Progress, LongWorkBetweenTheStepsIsCounted) {
             "teacher features 1517/1517  ETA 0:00\n");
 }
 
-TEST(Progress, DurationsAreReadable) {
+TEST(Progress, WritesDurationsLikeAClock) {
   EXPECT_EQ(format_duration(0.4), "0:00");
   EXPECT_EQ(format_duration(3723), "1:02:03");
   EXPECT_EQ(format_duration(-1), "-");

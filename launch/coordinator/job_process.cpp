@@ -1,0 +1,61 @@
+#include "launch/coordinator/job_process.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include <csignal>
+
+namespace espalier {
+
+JobProcess::JobProcess() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
+
+void JobProcess::start(const LaunchRequest& request) {
+  pid_ = spawn_launcher(request, this_machine());
+  start_time_ = process_start_time(pid_);
+  is_child_ = true;
+  ranks_.clear();
+}
+
+bool JobProcess::adopt(int pid, uint64_t start_time) {
+  if (!espalier::is_alive(pid, start_time)) return false;
+  pid_ = pid;
+  start_time_ = start_time;
+  is_child_ = false;
+  return true;
+}
+
+void JobProcess::add_rank(int pid) { ranks_[pid] = process_start_time(pid); }
+
+bool JobProcess::is_alive(int rank_pid) const {
+  const auto rank = ranks_.find(rank_pid);
+  return rank != ranks_.end() && espalier::is_alive(rank->first, rank->second);
+}
+
+void JobProcess::ask_to_end() {
+  if (espalier::is_alive(pid_, start_time_)) ::kill(pid_, SIGTERM);
+}
+
+void JobProcess::kill() {
+  if (espalier::is_alive(pid_, start_time_)) ::kill(pid_, SIGKILL);
+  kill_ranks();
+}
+
+void JobProcess::kill_ranks() {
+  for (const auto& [pid, start_time] : ranks_) {
+    if (espalier::is_alive(pid, start_time)) ::kill(pid, SIGKILL);
+  }
+}
+
+std::optional<int> JobProcess::poll() {
+  std::optional<int> ended;
+  int status = 0;
+  for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+    if (pid != pid_ || !is_child_) continue;
+    ended = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  }
+  if (pid_ != 0 && !is_child_ && !espalier::is_alive(pid_, start_time_)) ended = -1;
+  if (ended) pid_ = 0;
+  return ended;
+}
+
+}  // namespace espalier

@@ -1,0 +1,48 @@
+#include "launch/coordinator/rank_messages.h"
+
+#include <string>
+
+#include "launch/protocol/messages.h"
+
+namespace espalier {
+namespace {
+
+std::optional<CoordinatorEvent> event_of_operator(MessageType type, const nlohmann::json& payload) {
+  if (type != MessageType::kStop) {
+    throw FrameError("an operator sent " + std::string(name_of(type)));
+  }
+  return StopRequested{StopMessage::decode(payload).why};
+}
+
+RankBeat beat_of(const PeerIdentity& peer, int rank, const BeatMessage& message) {
+  return {peer.generation, rank, message.step, message.phase,
+          message.work ? message.work->done : 0};
+}
+
+}  // namespace
+
+std::optional<CoordinatorEvent> event_of(const PeerIdentity& peer, MessageType type,
+                                         const nlohmann::json& payload) {
+  if (peer.rank == kOperatorRank) return event_of_operator(type, payload);
+  const int rank = static_cast<int>(peer.rank);
+  switch (type) {
+    case MessageType::kBeat:
+      return beat_of(peer, rank, BeatMessage::decode(payload));
+    case MessageType::kMetrics:
+      return std::nullopt;
+    case MessageType::kCkptPrepared:
+      return RankPrepared{peer.generation, rank, CheckpointPreparedMessage::decode(payload).step};
+    case MessageType::kCkptCommitted:
+      return RankCommitted{peer.generation, rank, CheckpointCommittedMessage::decode(payload).step};
+    case MessageType::kErrorReport: {
+      const ErrorReportMessage message = ErrorReportMessage::decode(payload);
+      return RankError{peer.generation, rank, message.failure_class, message.what};
+    }
+    case MessageType::kBye:
+      return RankBye{peer.generation, rank, ByeMessage::decode(payload).exit_code};
+    default:
+      throw FrameError("a rank sent " + std::string(name_of(type)));
+  }
+}
+
+}  // namespace espalier
