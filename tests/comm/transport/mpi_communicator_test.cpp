@@ -7,7 +7,7 @@
 #include <string>
 
 #include "communicator_checks.h"
-#include "gradient_reducer_checks.h"
+#include "reduction/gradient_reducer_checks.h"
 
 namespace espalier {
 namespace {
