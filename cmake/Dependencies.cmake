@@ -27,6 +27,8 @@ find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 find_library(XXHASH_LIBRARY xxhash REQUIRED)
 find_path(PCRE2_INCLUDE_DIR pcre2.h REQUIRED)
 find_library(PCRE2_LIBRARY pcre2-8 REQUIRED)
+find_path(WEBP_INCLUDE_DIR webp/encode.h REQUIRED)
+find_library(WEBP_LIBRARY webp REQUIRED)
 
 function(espalier_external name include_dir library)
   add_library(espalier::${name} INTERFACE IMPORTED)
@@ -40,6 +42,7 @@ endfunction()
 espalier_external(tomlplusplus ${TOMLPLUSPLUS_INCLUDE_DIR} "")
 espalier_external(xxhash ${XXHASH_INCLUDE_DIR} ${XXHASH_LIBRARY})
 espalier_external(pcre2 ${PCRE2_INCLUDE_DIR} ${PCRE2_LIBRARY})
+espalier_external(webp ${WEBP_INCLUDE_DIR} ${WEBP_LIBRARY})
 
 # NCCL backend: needs a LibTorch with CUDA, nccl.h and cuda_runtime_api.h; no nvcc, no driver.
 if(ESPALIER_NCCL)

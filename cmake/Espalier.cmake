@@ -8,7 +8,7 @@ if(ESPALIER_SANITIZE)
   target_link_options(espalier_options INTERFACE -fsanitize=${ESPALIER_SANITIZE})
 endif()
 
-# One precompiled torch/torch.h (half a minute, once) serves every target that uses torch; they must
+# One precompiled torch/torch.h (ours, cmake/torch; twenty seconds, once) serves every target that uses torch; they must
 # all be compiled with the flags of this one, or the compiler ignores it.
 function(espalier_torch_header)
   if(NOT TARGET espalier_torch_header)
@@ -25,12 +25,16 @@ function(espalier_sees_torch file out)
   get_property(answer GLOBAL PROPERTY espalier_sees_torch_${file})
   if("${answer}" STREQUAL "")
     set(answer no)
+    set_property(GLOBAL PROPERTY espalier_sees_torch_${file} no)  # should the headers include each other
     file(STRINGS ${file} lines REGEX "^#include [<\"](torch|ATen|c10|comm|data|models|trainer|launch|tests)/")
     foreach(line ${lines})
       if(line MATCHES "<(torch|ATen|c10)/" AND NOT line MATCHES "torch/version.h")
         set(answer yes)
-      elseif(line MATCHES "\"(.*)\"" AND answer STREQUAL no AND EXISTS ${CMAKE_SOURCE_DIR}/${CMAKE_MATCH_1})
-        espalier_sees_torch(${CMAKE_SOURCE_DIR}/${CMAKE_MATCH_1} answer)
+      elseif(answer STREQUAL no AND line MATCHES "\"(.*)\"")
+        set(header ${CMAKE_SOURCE_DIR}/${CMAKE_MATCH_1})
+        if(EXISTS ${header})
+          espalier_sees_torch(${header} answer)
+        endif()
       endif()
     endforeach()
     set_property(GLOBAL PROPERTY espalier_sees_torch_${file} ${answer})
@@ -53,6 +57,11 @@ function(espalier_use_torch_header name)
   endforeach()
 endfunction()
 
+# For code that waits or prints more than it computes: a quarter less to compile.
+function(espalier_optimize_little name)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
+
 # espalier_library(NAME SOURCES a.cpp ... [LINKS targets...] [PRIVATE_LINKS targets...] [TORCH])
 # TORCH: the sources include torch/torch.h, so they use the shared precompiled header.
 function(espalier_library name)
@@ -64,6 +73,7 @@ function(espalier_library name)
     target_link_libraries(${name} PUBLIC espalier::torch)
     espalier_use_torch_header(${name})
   endif()
+  espalier_jumbo_units(${name})
 endfunction()
 
 # espalier_program(NAME SOURCES ... LINKS ... [TORCH])
@@ -75,6 +85,17 @@ function(espalier_program name)
     target_link_libraries(${name} PRIVATE espalier::torch)
     espalier_use_torch_header(${name})
   endif()
+  espalier_jumbo_units(${name})
+  list(TRANSFORM arg_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/ REGEX "^[^$]+$")
+  list(FILTER arg_SOURCES INCLUDE REGEX "^[^$]+$")
+  string(JOIN " " line ${name} ${arg_SOURCES})
+  set_property(GLOBAL APPEND_STRING PROPERTY espalier_programs "${line}\n")
+endfunction()
+
+# Leaves programs.txt in the build folder, a program a line with its sources: tests/targets_of.py reads it.
+function(espalier_list_programs)
+  get_property(programs GLOBAL PROPERTY espalier_programs)
+  file(WRITE ${CMAKE_BINARY_DIR}/programs.txt "${programs}")
 endfunction()
 
 # espalier_test(NAME SOURCES ... LINKS ... [LABELS ...] [TORCH]): one GoogleTest program per folder.
@@ -85,10 +106,13 @@ function(espalier_test name)
   else()
     espalier_program(${name} SOURCES ${arg_SOURCES} LINKS ${arg_LINKS} GTest::gtest_main)
   endif()
-  target_compile_definitions(${name} PRIVATE ESPALIER_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  espalier_optimize_little(${name})
+  target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})  # what the folder's tests share
+  # Relative, since it is compiled in: clones in other folders then find it in the compiler cache.
+  target_compile_definitions(${name} PRIVATE ESPALIER_SOURCE_DIR=".")
   if(NOT arg_LABELS)
     set(arg_LABELS unit)
   endif()
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
                        PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 300)
 endfunction()

@@ -59,8 +59,9 @@ if(EXISTS ${LIBTORCH_ROOT}/lib/libtorch_cuda.so)
 endif()
 
 add_library(espalier::torch INTERFACE IMPORTED GLOBAL)
+# The first folder answers <torch/torch.h> with the part of it that the project uses.
 target_include_directories(espalier::torch SYSTEM INTERFACE
-  ${LIBTORCH_ROOT}/include ${LIBTORCH_ROOT}/include/torch/csrc/api/include)
+  ${CMAKE_SOURCE_DIR}/cmake/torch ${LIBTORCH_ROOT}/include ${LIBTORCH_ROOT}/include/torch/csrc/api/include)
 target_link_libraries(espalier::torch INTERFACE ${_torch_libraries} Threads::Threads)
 # LibTorch exports some functions of the std::filesystem it was built with (remove_all among them, which
 # calls a null pointer here). Symbols are taken from the library that comes first: the compiler's own.

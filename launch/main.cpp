@@ -85,6 +85,10 @@ void add_inference_commands(CLI::App& app, Command& chosen) {
   auto* command = app.add_subcommand("evaluate", "Measure a run's newest checkpoint");
   command->add_option("RUN", evaluate->run, "Run directory")->required();
   command->add_option("--data", evaluate->data, "Shards; default: the run's own test split");
+  command->add_option("--stage", evaluate->stages,
+                      "Stages, by name; default: the last that trained each model");
+  command->add_option("--metrics", evaluate->metrics,
+                      "Only those of these objectives, by name; default: all");
   command->add_option("--json", evaluate->json_path, "Write the numbers to this file");
   command->add_option("--set", evaluate->sets, "Override a setting")
       ->take_all()

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <sstream>
 
 #include <torch/torch.h>
@@ -12,6 +13,9 @@
 #include "comm/transport/single_communicator.h"
 #include "data/shards/shard_dataset.h"
 #include "trainer/errors.h"
+#include "trainer/host/device.h"
+#include "trainer/named/named_things.h"
+#include "trainer/stage.h"
 
 namespace espalier {
 namespace {
@@ -39,86 +43,108 @@ fs::path writable_ancestor(const std::string& directory) {
 }
 
 void check_data(const RunConfig& config, std::ostringstream& report) {
-  const ShardDatasetOptions options{.skip_bad_samples = config.data.on_bad_sample == "skip"};
-  const auto check = [&](const char* split, const std::vector<std::string>& paths) {
-    if (paths.empty()) return;
-    const ShardDataset dataset(paths, options);
-    report << "  " << split << ": " << dataset.size() << " samples, " << dataset.bad().count
-           << " bad, " << mib(static_cast<double>(dataset.size_bytes())) << "\n";
-  };
   report << "data\n";
-  check("train", config.data.train);
-  check("validation", config.data.validation);
-  check("test", config.data.test);
-}
-
-void check_teacher(const RunConfig& config) {
-  const std::string& path = config.teacher.weights;
-  if (path.empty() || fs::exists(path)) return;
-  throw ConfigError("teacher.weights = \"" + path +
-                    "\": there is no such file; `./launch/quickstart` prepares it, or set "
-                    "teacher.weights=\"\" to train without a teacher");
-}
-
-struct StageSize {
-  double parameters = 0;  // numbers
-  double parameter_bytes = 0;
-  double state_bytes = 0;  // parameters, codebooks, statistics
-};
-
-StageSize size_of(Stage& stage) {
-  StageSize size;
-  for (const ParameterGroup& group : stage.parameter_groups()) {
-    for (const at::Tensor& parameter : group.parameters) {
-      size.parameters += static_cast<double>(parameter.numel());
-      size.parameter_bytes += static_cast<double>(parameter.nbytes());
+  for (const DataConfig& data : config.data) {
+    for (const char* split : {"train", "validation", "test"}) {
+      if (data.split(split).empty()) {
+        report << "  " << data.name << " " << split << ": none\n";
+        continue;
+      }
+      const ShardDataset dataset(data.split(split),
+                                 {.skip_bad_samples = data.on_bad_sample == "skip",
+                                  .required_fields = fields_needed(config, data.name)});
+      report << "  " << data.name << " " << split << ": " << dataset.size() << " samples, "
+             << dataset.bad().count << " bad, " << mib(static_cast<double>(dataset.size_bytes()))
+             << "\n";
     }
   }
-  for (const auto& [name, tensor] : stage.state()) {
-    size.state_bytes += static_cast<double>(tensor.nbytes());
+}
+
+void check_teachers(const RunConfig& config) {
+  for (const TeacherConfig& teacher : config.teachers) {
+    if (fs::exists(teacher.weights)) continue;
+    throw ConfigError("teacher." + teacher.name + ".weights = \"" + teacher.weights +
+                      "\": there is no such file; `./launch/quickstart` prepares it");
   }
-  return size;
+}
+
+int64_t numbers_of(const ParameterGroup& group) {
+  int64_t count = 0;
+  for (const at::Tensor& parameter : group.parameters) count += parameter.numel();
+  return count;
+}
+
+double bytes_of(const TensorMap& tensors) {
+  double bytes = 0;
+  for (const auto& [name, tensor] : tensors) bytes += static_cast<double>(tensor.nbytes());
+  return bytes;
+}
+
+// Of a training process, beside activations.
+struct Memory {
+  double earlier = 0;     // models of stages before
+  double state = 0;       // weights, codebooks, statistics of this stage
+  double parameters = 0;  // what is trained of it
+  double average = 0;
+
+  double checkpoint() const { return earlier + state + 2 * parameters + average; }
+};
+
+void report_stage(const Stage& stage, const Memory& memory, int world_size,
+                  std::ostringstream& report) {
+  const StageConfig& config = stage.config();
+  int64_t count = 0;
+  for (const ParameterGroup& group : stage.parameter_groups()) count += numbers_of(group);
+  report << "stage " << config.name << " (trains " << config.trains << ")\n  " << config.steps
+         << " steps of " << config.batch_size << " samples: " << config.slots() / world_size
+         << " micro-batches of " << config.micro_batch_size << " on each of " << world_size
+         << " ranks, " << config.precision << "\n  " << count << " parameters";
+  for (const ParameterGroup& group : stage.parameter_groups()) {
+    report << ", " << group.name << " " << numbers_of(group);
+  }
+  const double copy = memory.checkpoint() / world_size;
+  report << "\n  objectives";
+  for (size_t i = 0; i < config.objectives.size(); ++i) {
+    const double slots = stage.plan().expected_slots(static_cast<int64_t>(i));
+    report << (i == 0 ? " " : ", ") << config.objectives[i].name << " in " << slots << " of "
+           << config.slots() << " micro-batches";
+  }
+  report << "\n  memory per rank " << mib(memory.checkpoint() + memory.parameters + copy)
+         << " beside activations: weights and state " << mib(memory.earlier + memory.state)
+         << ", gradients " << mib(memory.parameters) << ", optimizer "
+         << mib(2 * memory.parameters) << ", average " << mib(memory.average)
+         << ", copy while a checkpoint is written " << mib(copy) << "\n";
 }
 
 }  // namespace
 
-std::string dry_run(const RunConfig& config, int world_size, const StageFactory& factory) {
+std::string dry_run(const RunConfig& config, int world_size) {
   std::ostringstream report;
   validate_for_world(config, world_size);
   const fs::path folder = writable_ancestor(config.directory);
-  check_teacher(config);
+  check_teachers(config);
   check_data(config, report);
 
   const auto comm = make_single_communicator();
-  const at::Device device = choose_device(config.compute, 0);
-  std::vector<std::unique_ptr<Stage>> stages;
-  double earlier_bytes = 0;
+  NamedThings things(config, *comm, choose_device(config.compute, 0), /*for_training=*/false);
+  std::map<std::string, double> trained;  // bytes of each model's state
   double largest_checkpoint = 0;
-  for (const StageConfig& stage : config.stages) {
-    std::vector<Stage*> earlier;
-    for (const auto& built : stages) earlier.push_back(built.get());
-    stages.push_back(factory({config, stage, device, *comm, std::move(earlier), false}));
-    const StageSize size = size_of(*stages.back());
-    const double copies = stage.ema_decay > 0 ? 3 : 2;  // two moments, and the average
-    const double checkpoint = earlier_bytes + size.state_bytes + copies * size.parameter_bytes;
-    const double resident = checkpoint + size.parameter_bytes;  // and the gradients
-    report << "stage " << stage.name << " (" << stage.kind << ")\n  " << stage.steps << " steps of "
-           << stage.batch_size << " samples: " << stage.slots() / world_size << " micro-batches of "
-           << stage.micro_batch_size << " on each of " << world_size << " ranks, "
-           << stage.precision << "\n  " << static_cast<int64_t>(size.parameters) << " parameters";
-    for (const ParameterGroup& group : stages.back()->parameter_groups()) {
-      int64_t count = 0;
-      for (const at::Tensor& parameter : group.parameters) count += parameter.numel();
-      report << ", " << group.name << " " << count;
+  for (const StageConfig& stage_config : config.stages) {
+    Stage stage(things, stage_config, /*for_training=*/false);
+    Memory memory;
+    for (const auto& [name, bytes] : trained) {
+      if (name != stage_config.trains) memory.earlier += bytes;
     }
-    report << "\n  memory per rank " << mib(resident + checkpoint / world_size)
-           << " beside activations: weights and state " << mib(earlier_bytes + size.state_bytes)
-           << ", gradients " << mib(size.parameter_bytes) << ", optimizer "
-           << mib(2 * size.parameter_bytes) << ", average "
-           << mib((copies - 2) * size.parameter_bytes) << ", copy while a checkpoint is written "
-           << mib(checkpoint / world_size) << "\n";
-    earlier_bytes += size.state_bytes;
-    largest_checkpoint = std::max(largest_checkpoint, checkpoint);
+    memory.state = bytes_of(stage.state());
+    for (const ParameterGroup& group : stage.parameter_groups()) {
+      for (const at::Tensor& parameter : group.parameters) {
+        memory.parameters += static_cast<double>(parameter.nbytes());
+      }
+    }
+    memory.average = stage_config.ema_decay > 0 ? memory.parameters : 0;
+    report_stage(stage, memory, world_size, report);
+    trained[stage_config.trains] = memory.state;
+    largest_checkpoint = std::max(largest_checkpoint, memory.checkpoint());
   }
 
   const double needed = largest_checkpoint * static_cast<double>(config.checkpoint.keep + 1);

@@ -1,28 +1,89 @@
 #include "trainer/inference.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include <torch/torch.h>
 
 #include "comm/transport/single_communicator.h"
 #include "trainer/checkpoint/checkpoint_files.h"
-#include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/checkpoint/saved_state.h"
 #include "trainer/errors.h"
+#include "trainer/host/device.h"
+#include "trainer/models/y_decoder.h"
+#include "trainer/models/y_inference.h"
+#include "trainer/objectives/draw/draw.h"
 #include "trainer/record/run_directory.h"
+#include "trainer/stage.h"
 
 namespace espalier {
+namespace {
 
-Stage& InferenceRun::stage_of_kind(const std::string& kind) const {
-  for (size_t i = 0; i < stages.size(); ++i) {
-    if (config->stages[i].kind == kind) return *stages[i];
+struct FoundObjective {
+  const StageConfig* stage;
+  const ObjectiveConfig* objective;
+};
+
+// The last one of a kind in the stages that the checkpoint has come to.
+FoundObjective last_of_kind(const InferenceRun& run, const std::string& kind) {
+  for (int64_t i = run.stage_index; i >= 0; --i) {
+    const StageConfig& stage = run.config->stages[static_cast<size_t>(i)];
+    for (const ObjectiveConfig& objective : stage.objectives) {
+      if (objective.kind == kind) return {&stage, &objective};
+    }
   }
-  throw ConfigError(checkpoint + " holds no stage of kind " + kind +
+  throw ConfigError(run.checkpoint.path + " has trained no objective of kind " + kind +
                     ": the run has not come to it yet, or its config has none");
 }
 
+// The stage that trained each model last, among those the checkpoint has come to.
+std::vector<int64_t> last_stages(const InferenceRun& run) {
+  std::vector<int64_t> chosen;
+  for (int64_t i = 0; i <= run.stage_index; ++i) {
+    const std::string& model = run.config->stages[static_cast<size_t>(i)].trains;
+    std::erase_if(chosen, [&](int64_t earlier) {
+      return run.config->stages[static_cast<size_t>(earlier)].trains == model;
+    });
+    chosen.push_back(i);
+  }
+  return chosen;
+}
+
+std::vector<int64_t> chosen_stages(const InferenceRun& run, const EvaluationChoice& choice) {
+  if (choice.stages.empty()) return last_stages(run);
+  std::vector<int64_t> chosen;
+  for (const std::string& name : choice.stages) {
+    const int64_t index = &run.config->stage_named(name) - run.config->stages.data();
+    if (index > run.stage_index) {
+      throw ConfigError(run.checkpoint.path + " has not come to stage " + name + " yet");
+    }
+    chosen.push_back(index);
+  }
+  return chosen;
+}
+
+void check_objectives(const InferenceRun& run, const EvaluationChoice& choice,
+                      const std::vector<int64_t>& stages) {
+  for (const std::string& name : choice.objectives) {
+    std::string known;
+    bool found = false;
+    for (const int64_t i : stages) {
+      for (const auto& objective : run.config->stages[static_cast<size_t>(i)].objectives) {
+        found = found || objective.name == name;
+        known += (known.empty() ? "" : ", ") + objective.name;
+      }
+    }
+    if (!found) throw ConfigError("no objective is called " + name + "; there are " + known);
+  }
+}
+
+}  // namespace
+
 InferenceRun load_for_inference(const std::string& run_directory,
-                                const std::vector<std::string>& sets, const StageFactory& factory) {
+                                const std::vector<std::string>& sets,
+                                const std::vector<std::string>& data,
+                                const WorkListener& on_work) {
   if (!std::filesystem::exists(run_directory + "/config.toml")) {
     throw ConfigError(run_directory + " is not a run directory: it has no config.toml");
   }
@@ -32,40 +93,59 @@ InferenceRun load_for_inference(const std::string& run_directory,
   InferenceRun run;
   run.config = std::make_unique<RunConfig>(load_run_config(run_directory + "/config.toml", sets));
   run.config->directory = run_directory;  // it may have moved since
+  for (DataConfig& set : run.config->data) {
+    if (!data.empty()) set.test = data;
+  }
   run.comm = make_single_communicator();
-  const LoadedCheckpoint checkpoint = load_checkpoint_at(*run.comm, run_directory);
-  const RunPosition position = read_position(checkpoint, *run.config);
-  run.checkpoint = checkpoint.path;
-  run.global_step = checkpoint.step;
+  run.checkpoint = load_checkpoint_at(*run.comm, run_directory);
+  run.stage_index = read_position(run.checkpoint, *run.config).stage_index;
   const at::Device device = choose_device(run.config->compute, 0);
   use_device(device);
-  for (int64_t i = 0; i <= position.stage_index; ++i) {
-    const StageConfig& config = run.config->stages[static_cast<size_t>(i)];
-    std::vector<Stage*> earlier;
-    for (const auto& stage : run.stages) earlier.push_back(stage.get());
-    run.stages.push_back(
-        factory({*run.config, config, device, *run.comm, std::move(earlier), false}));
-    restore_stage(checkpoint, config, *run.stages.back());
-    restore_average(checkpoint, config, *run.stages.back());
-  }
+  use_threads(run.config->compute, /*local_ranks=*/1);
+  run.things = std::make_unique<NamedThings>(*run.config, *run.comm, device,
+                                             /*for_training=*/false, on_work);
+  restore_models(run.checkpoint, *run.things);
+  const StageConfig& config = run.config->stages[static_cast<size_t>(run.stage_index)];
+  Stage stage(*run.things, config, /*for_training=*/false);
+  restore_average(run.checkpoint, config, *run.things, stage);
   return run;
 }
 
-nlohmann::json evaluate_run(const InferenceRun& run, EvaluationRequest request) {
+std::vector<StageEvaluation> evaluate_run(const InferenceRun& run, const EvaluationChoice& choice) {
   const torch::NoGradGuard no_grad;
-  std::filesystem::create_directories(request.directory);
-  request.is_final = true;
-  nlohmann::json merged = nlohmann::json::object();
-  for (size_t i = 0; i < run.stages.size(); ++i) {
-    request.picture_prefix = run.config->stages[i].name;
-    nlohmann::json result = run.stages[i]->evaluate(*run.comm, request);
-    for (const auto& picture : result.value("pictures", nlohmann::json::array())) {
-      merged["pictures"].push_back(picture);
-    }
-    result.erase("pictures");
-    merged.update(result);
+  std::filesystem::create_directories(choice.directory);
+  const std::vector<int64_t> stages = chosen_stages(run, choice);
+  check_objectives(run, choice, stages);
+  std::vector<StageEvaluation> evaluations;
+  for (const int64_t i : stages) {
+    const StageConfig& config = run.config->stages[static_cast<size_t>(i)];
+    Stage stage(*run.things, config, /*for_training=*/false);
+    restore_objectives(run.checkpoint, stage);
+    if (i == run.stage_index) restore_average(run.checkpoint, config, *run.things, stage);
+    evaluations.push_back({config.name, stage.evaluate({.directory = choice.directory,
+                                                        .picture_prefix = config.name + "-",
+                                                        .is_final = true,
+                                                        .split = "test"},
+                                                       choice.objectives)});
   }
-  return merged;
+  return evaluations;
+}
+
+std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images) {
+  const FoundObjective found = last_of_kind(run, "caption");
+  auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
+  const int64_t branch =
+      model.module()->branch_index(found.objective->settings->branch_name());
+  return write_captions(model, branch, images);
+}
+
+std::vector<Image> draw_texts(const InferenceRun& run, const std::vector<std::string>& texts,
+                              uint64_t seed) {
+  const FoundObjective found = last_of_kind(run, "draw");
+  auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
+  const auto& settings = settings_as<DrawSettings>(found.objective->settings);
+  return draw_pictures(model, model.module()->branch_index(settings.branch), texts,
+                       settings.sampling, seed);
 }
 
 }  // namespace espalier

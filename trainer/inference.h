@@ -1,37 +1,59 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "data/images/image.h"
+#include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/config/run_config.h"
-#include "trainer/run.h"
-#include "trainer/stage.h"
+#include "trainer/evaluation/section.h"
+#include "trainer/named/named_things.h"
+#include "trainer/run_observer.h"
 
 namespace espalier {
 
 // A run as its newest good checkpoint left it, ready to be asked: `espalier evaluate`, `caption`,
 // `draw`. Weights are the averaged ones where the run keeps an average.
 struct InferenceRun {
-  std::unique_ptr<RunConfig> config;  // stages refer to it
+  std::unique_ptr<RunConfig> config;  // things refer to it
   std::unique_ptr<Communicator> comm;
-  std::vector<std::unique_ptr<Stage>>
-      stages;  // those the checkpoint has, in the order of the config
-  std::string checkpoint;
-  int64_t global_step = 0;
-
-  // The stage of that kind ("tokenizer", "unified"); ConfigError when the run has not come to it.
-  Stage& stage_of_kind(const std::string& kind) const;
+  LoadedCheckpoint checkpoint;
+  int64_t stage_index = 0;  // the stage that the checkpoint was made in
+  std::unique_ptr<NamedThings> things;
 };
 
-// ConfigError when `run_directory` is not a run, or has no checkpoint. `sets` as in --set.
+// ConfigError when `run_directory` is not a run, or has no checkpoint. `sets` as in --set; `data`,
+// unless empty, are shards that replace the test split of every data set.
 InferenceRun load_for_inference(const std::string& run_directory,
                                 const std::vector<std::string>& sets = {},
-                                const StageFactory& factory = make_stage);
+                                const std::vector<std::string>& data = {},
+                                const WorkListener& on_work = {});
 
-// Every stage's final evaluation, merged: the objects of report.json. `request.directory` is
-// created.
-nlohmann::json evaluate_run(const InferenceRun& run, EvaluationRequest request);
+// Which evaluations are asked for.
+struct EvaluationChoice {
+  std::vector<std::string> stages;      // names; empty = the last stage that trained each model
+  std::vector<std::string> objectives;  // names; empty = all of these stages
+  std::string directory;                // for pictures; created
+};
+
+struct StageEvaluation {
+  std::string stage;
+  std::vector<Section> sections;
+};
+
+// The final evaluations, on the test split. ConfigError for a stage that the run has not come to.
+std::vector<StageEvaluation> evaluate_run(const InferenceRun& run, const EvaluationChoice& choice);
+
+// One caption per image, through the branch of the run's last objective of kind "caption".
+// ConfigError when the run has none, or has not come to it.
+std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images);
+
+// One picture per text, through the branch and with the sampling settings of the run's last
+// objective of kind "draw".
+std::vector<Image> draw_texts(const InferenceRun& run, const std::vector<std::string>& texts,
+                              uint64_t seed);
 
 }  // namespace espalier

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <optional>
 
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
 #include "trainer/checkpoint/checkpoint_files.h"
@@ -16,7 +15,7 @@
 #include "trainer/checkpoint/saved_state.h"
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
-#include "trainer/host/cores.h"
+#include "trainer/host/device.h"
 #include "trainer/record/metrics.h"
 #include "trainer/record/run_directory.h"
 #include "trainer/update/step_loop.h"
@@ -41,7 +40,9 @@ class TrainingRun {
         comm_(comm),
         observer_(observer),
         options_(options),
-        device_(choose_device(config.compute, options.local_rank)) {}
+        device_(choose_device(config.compute, options.local_rank)),
+        things_(config, comm, device_, /*for_training=*/true,
+                [this](const WorkReport& report) { observer_.on_work(report); }) {}
 
   RunOutcome run();
 
@@ -49,17 +50,21 @@ class TrainingRun {
   bool is_first() const { return comm_.rank() == 0; }
   void open_directory();
   std::optional<LoadedCheckpoint> find_checkpoint();
-  void set_aside_newer(const LoadedCheckpoint& checkpoint);
   RunPosition report_start(const std::optional<LoadedCheckpoint>& checkpoint);
-  void add_stage(size_t index);
-  RunOutcome train_stage(size_t index, RunPosition position,
-                         const std::optional<LoadedCheckpoint>& checkpoint);
-  void save(const RunPosition& position, const StepLoop* loop);
-  void finish_stage(size_t index, StepLoop& loop);
-  void evaluate(size_t index, int64_t step, bool is_final);
+  RunOutcome run_stage(size_t index, RunPosition position,
+                       const std::optional<LoadedCheckpoint>& checkpoint);
+  void resume(const LoadedCheckpoint& checkpoint, const RunPosition& position, Stage& stage,
+              StepLoop& loop);
+  RunOutcome train(Stage& stage, StepLoop& loop, RunPosition position);
+  RunOutcome stop(Stage& stage, StepLoop& loop, const RunPosition& position);
+  void evaluate_with_averages(Stage& stage, StepLoop& loop, int64_t step);
+  void save(const RunPosition& position, Stage& stage, const StepLoop* loop);
+  void finish_stage(size_t index, Stage& stage, StepLoop& loop);
+  void evaluate(Stage& stage, int64_t step, bool is_final);
   bool is_evaluated(size_t index);
-  std::string evaluation_path(size_t index) const;
+  std::string evaluation_path(const std::string& stage) const;
   int64_t steps_before(size_t index) const;
+  size_t index_of(const Stage& stage) const;
   void event(json event);
   void write_status(const std::string& state);
 
@@ -72,7 +77,8 @@ class TrainingRun {
   std::unique_ptr<RunDirectory> directory_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<Checkpointer> checkpointer_;
-  std::vector<std::unique_ptr<Stage>> stages_;
+  NamedThings things_;
+  TensorMap left_by_objectives_;  // of finished stages, by their names in a checkpoint
 };
 
 RunOutcome TrainingRun::run() {
@@ -87,24 +93,19 @@ RunOutcome TrainingRun::run() {
   const std::optional<LoadedCheckpoint> checkpoint = find_checkpoint();
   const RunPosition start = report_start(checkpoint);
   write_status("running");
-
-  for (size_t i = 0; i < config_.stages.size(); ++i) {
-    const auto index = static_cast<int64_t>(i);
-    observer_.on_phase(Phase::kSetup);
-    add_stage(i);
-    if (checkpoint && index <= start.stage_index) {
-      restore_stage(*checkpoint, config_.stages[i], *stages_[i]);
+  observer_.on_phase(Phase::kSetup);
+  if (checkpoint) {
+    restore_models(*checkpoint, things_);
+    for (const auto& [name, tensor] : below(checkpoint->tensors, "objective/")) {
+      left_by_objectives_["objective/" + name] = tensor;
     }
-    if (index < start.stage_index) continue;
-    RunPosition position;
-    if (index == start.stage_index) position = start;
-    position.stage_index = index;
-    if (position.is_complete) {
-      if (!is_evaluated(i)) evaluate(i, position.stage_step, /*is_final=*/true);
-      continue;
-    }
-    const bool goes_on = checkpoint && index == start.stage_index;
-    if (train_stage(i, position, goes_on ? checkpoint : std::nullopt) == RunOutcome::kStopped) {
+  }
+  for (auto i = static_cast<size_t>(start.stage_index); i < config_.stages.size(); ++i) {
+    const bool goes_on = checkpoint && static_cast<int64_t>(i) == start.stage_index;
+    RunPosition position = goes_on ? start : RunPosition{};
+    position.stage_index = static_cast<int64_t>(i);
+    if (position.is_complete && is_evaluated(i)) continue;
+    if (run_stage(i, position, goes_on ? checkpoint : std::nullopt) == RunOutcome::kStopped) {
       event({{"event", "stopped"}, {"step", checkpointer_->last_step()}});
       write_status("stopped");
       return RunOutcome::kStopped;
@@ -154,7 +155,7 @@ std::optional<LoadedCheckpoint> TrainingRun::find_checkpoint() {
     found = load_newest_checkpoint(comm_, root, [&](const json& e) { events.push_back(e); });
   } else {
     found = load_checkpoint_at(comm_, resume);
-    set_aside_newer(*found);
+    set_aside_newer(comm_, root, *found);
   }
   if (is_first()) {
     log_ = std::make_unique<RunLog>(config_.directory, config_.log.tensorboard, generation_,
@@ -162,24 +163,6 @@ std::optional<LoadedCheckpoint> TrainingRun::find_checkpoint() {
   }
   for (const json& entry : events) event(entry);
   return found;
-}
-
-// Going on from an older step than the newest here: the newer ones would be taken for this run's
-// next time.
-void TrainingRun::set_aside_newer(const LoadedCheckpoint& checkpoint) {
-  on_rank_0(comm_, [&] {
-    const std::string root = RunDirectory::checkpoints(config_.directory);
-    for (const CheckpointDirectory& other : list_checkpoints(root)) {
-      std::error_code ignored;
-      if (other.step < checkpoint.step || fs::equivalent(other.path, checkpoint.path, ignored)) {
-        continue;
-      }
-      rename_durably(other.path, other.path + ".superseded-" + utc_stamp());
-      spdlog::warn("{} is set aside as *.superseded-*: the run goes on from {}", other.path,
-                   checkpoint.path);
-    }
-    return std::string();
-  });
 }
 
 RunPosition TrainingRun::report_start(const std::optional<LoadedCheckpoint>& checkpoint) {
@@ -206,89 +189,107 @@ RunPosition TrainingRun::report_start(const std::optional<LoadedCheckpoint>& che
   return position;
 }
 
-void TrainingRun::add_stage(size_t index) {
-  std::vector<Stage*> earlier;
-  for (const auto& stage : stages_) earlier.push_back(stage.get());
-  stages_.push_back(
-      options_.make_stage({config_, config_.stages[index], device_, comm_, std::move(earlier), true,
-                           [this](const WorkReport& report) { observer_.on_work(report); }}));
-}
-
-RunOutcome TrainingRun::train_stage(size_t index, RunPosition position,
-                                    const std::optional<LoadedCheckpoint>& checkpoint) {
+// `checkpoint`: the one to go on from, where the stage was begun before.
+RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
+                                  const std::optional<LoadedCheckpoint>& checkpoint) {
   const StageConfig& config = config_.stages[index];
-  const int64_t before = steps_before(index);
-  Stage& stage = *stages_[index];
+  observer_.on_phase(Phase::kSetup);
+  Stage stage(things_, config, /*for_training=*/!position.is_complete);
+  if (position.is_complete) {
+    restore_objectives(*checkpoint, stage);
+    evaluate(stage, position.stage_step, /*is_final=*/true);
+    return RunOutcome::kFinished;
+  }
+  inherit_objectives(left_by_objectives_, stage);
   const auto start = Clock::now();
   StepLoop loop(stage, comm_, observer_, *checkpointer_,
-                {config_, config, device_, before, steps_before(config_.stages.size()),
+                {config_, device_, steps_before(index), steps_before(config_.stages.size()),
                  [this](const StepReport& report) {
                    if (log_) log_->metrics(report);
                  }});
-  const std::string fingerprint = stage.data_fingerprint();
-  if (checkpoint) {
-    restore_loop(*checkpoint, config, loop.state());
-    loop.set_position(position.stage_step, position.bad_steps);
-    if (fingerprint != position.data_fingerprint) {
-      event({{"event", "data_changed"}, {"stage", config.name}});
-      if (is_first())
-        spdlog::warn("the data of stage {} are not those of the checkpoint", config.name);
-    }
-  }
-  position.data_fingerprint = fingerprint;
+  if (checkpoint) resume(*checkpoint, position, stage, loop);
+  position.data_fingerprint = stage.data_fingerprint();
   event({{"event", "stage_started"}, {"stage", config.name}, {"stage_step", loop.steps_done()}});
-
-  const auto is_due = [&](int64_t every) {
-    return every > 0 && loop.steps_done() % every == 0 && loop.steps_done() < config.steps;
-  };
-  while (loop.steps_done() < config.steps) {
-    const bool trained = loop.step();
-    position.stage_step = loop.steps_done();
-    position.bad_steps = loop.bad_steps();
-    if (!trained) {
-      observer_.on_phase(Phase::kCheckpoint);
-      loop.flush_report();
-      if (checkpointer_->in_flight()) checkpointer_->settle();
-      if (checkpointer_->last_step() != before + position.stage_step) save(position, &loop);
-      checkpointer_->finish();
-      return RunOutcome::kStopped;
-    }
-    if (is_due(config_.checkpoint.every_steps)) {
-      observer_.on_phase(Phase::kCheckpoint);
-      loop.flush_report();
-      save(position, &loop);
-    }
-    if (is_due(config_.evaluation.every_steps)) {
-      loop.flush_report();
-      if (loop.average().is_on()) {
-        loop.average().swap();
-        stage.state_changed();
-      }
-      evaluate(index, position.stage_step, /*is_final=*/false);
-      if (loop.average().is_on()) {
-        loop.average().swap();
-        stage.state_changed();
-      }
-    }
-  }
-  finish_stage(index, loop);
+  if (train(stage, loop, position) == RunOutcome::kStopped) return RunOutcome::kStopped;
+  finish_stage(index, stage, loop);
   event({{"event", "stage_finished"}, {"stage", config.name}, {"seconds", seconds_since(start)}});
-  evaluate(index, config.steps, /*is_final=*/true);
+  evaluate(stage, config.steps, /*is_final=*/true);
+  things_.drop_data();
   return RunOutcome::kFinished;
 }
 
+void TrainingRun::resume(const LoadedCheckpoint& checkpoint, const RunPosition& position,
+                         Stage& stage, StepLoop& loop) {
+  restore_objectives(checkpoint, stage);
+  restore_loop(checkpoint, stage.config(), loop.state());
+  loop.set_position(position.stage_step, position.bad_steps);
+  if (stage.data_fingerprint() == position.data_fingerprint) return;
+  event({{"event", "data_changed"}, {"stage", stage.config().name}});
+  if (is_first()) {
+    spdlog::warn("the data of stage {} are not those of the checkpoint", stage.config().name);
+  }
+}
+
+RunOutcome TrainingRun::train(Stage& stage, StepLoop& loop, RunPosition position) {
+  const int64_t steps = stage.config().steps;
+  const auto is_due = [&](int64_t every) {
+    return every > 0 && loop.steps_done() % every == 0 && loop.steps_done() < steps;
+  };
+  while (loop.steps_done() < steps) {
+    const bool trained = loop.step();
+    position.stage_step = loop.steps_done();
+    position.bad_steps = loop.bad_steps();
+    if (!trained) return stop(stage, loop, position);
+    if (is_due(config_.checkpoint.every_steps)) {
+      observer_.on_phase(Phase::kCheckpoint);
+      loop.flush_report();
+      save(position, stage, &loop);
+    }
+    if (is_due(config_.evaluation.every_steps)) {
+      loop.flush_report();
+      evaluate_with_averages(stage, loop, position.stage_step);
+    }
+  }
+  return RunOutcome::kFinished;
+}
+
+RunOutcome TrainingRun::stop(Stage& stage, StepLoop& loop, const RunPosition& position) {
+  observer_.on_phase(Phase::kCheckpoint);
+  loop.flush_report();
+  if (checkpointer_->in_flight()) checkpointer_->settle();
+  const int64_t step = steps_before(index_of(stage)) + position.stage_step;
+  if (checkpointer_->last_step() != step) save(position, stage, &loop);
+  checkpointer_->finish();
+  return RunOutcome::kStopped;
+}
+
+void TrainingRun::evaluate_with_averages(Stage& stage, StepLoop& loop, int64_t step) {
+  const auto swap = [&] {
+    if (!loop.average().is_on()) return;
+    loop.average().swap();
+    stage.state_changed();
+  };
+  swap();
+  evaluate(stage, step, /*is_final=*/false);
+  swap();
+}
+
 // What a stage leaves: its averaged weights if it has them, and a checkpoint without an optimizer.
-void TrainingRun::finish_stage(size_t index, StepLoop& loop) {
+void TrainingRun::finish_stage(size_t index, Stage& stage, StepLoop& loop) {
   observer_.on_phase(Phase::kCheckpoint);
   loop.flush_report();
   loop.average().adopt();
-  stages_[index]->state_changed();
+  stage.state_changed();
+  things_.model_changed(stage.config().trains);
+  for (const auto& [name, tensor] : below(stage.state(), "objective/")) {
+    left_by_objectives_["objective/" + name] = tensor.detach().clone();
+  }
   RunPosition position;
   position.stage_index = static_cast<int64_t>(index);
   position.stage_step = config_.stages[index].steps;
   position.is_complete = true;
-  position.data_fingerprint = stages_[index]->data_fingerprint();
-  save(position, nullptr);
+  position.data_fingerprint = stage.data_fingerprint();
+  save(position, stage, nullptr);
   const bool is_last = index + 1 == config_.stages.size();
   if (is_last) {
     checkpointer_->finish();  // throws when the result of the run is not on disk
@@ -297,31 +298,44 @@ void TrainingRun::finish_stage(size_t index, StepLoop& loop) {
   }
 }
 
-void TrainingRun::save(const RunPosition& position, const StepLoop* loop) {
+// Models that no stage up to this one trains have their first weights, which the seed gives again.
+void TrainingRun::save(const RunPosition& position, Stage& stage, const StepLoop* loop) {
   const auto index = static_cast<size_t>(position.stage_index);
-  TensorMap all;
-  for (size_t i = 0; i <= index; ++i) {
-    add_stage_state(all, config_.stages[i], stages_[i]->state());
+  TensorMap all = left_by_objectives_;
+  for (size_t i = 0; i < index; ++i) {
+    const std::string& name = config_.stages[i].trains;
+    for (const auto& [tensor_name, tensor] : things_.model(name).state()) {
+      all[model_prefix(name) + tensor_name] = tensor;
+    }
   }
-  if (loop != nullptr) add_loop_state(all, config_.stages[index], loop->state());
+  for (const auto& [name, tensor] : stage.state()) all[name] = tensor;
+  if (loop != nullptr) add_loop_state(all, stage.config(), loop->state());
   checkpointer_->start(all, state_json(position, config_),
                        steps_before(index) + position.stage_step);
 }
 
-void TrainingRun::evaluate(size_t index, int64_t step, bool is_final) {
+void TrainingRun::evaluate(Stage& stage, int64_t step, bool is_final) {
   observer_.on_phase(Phase::kEvaluate);
   const auto start = Clock::now();
-  const std::string& name = config_.stages[index].name;
+  const std::string& name = stage.config().name;
   std::string digits = std::to_string(step);
   digits.insert(0, digits.size() < 7 ? 7 - digits.size() : 0, '0');
-  const EvaluationRequest request{
-      RunDirectory::images(config_.directory),      name + "-" + digits, step, is_final, {},
-      is_final ? 0 : config_.evaluation.max_samples};
-  const torch::NoGradGuard no_grad;
-  const json result = stages_[index]->evaluate(comm_, request);
+  const std::vector<Section> sections =
+      stage.evaluate({.directory = RunDirectory::images(config_.directory),
+                      .picture_prefix = name + "-" + digits + "-",
+                      .is_final = is_final,
+                      .split = is_final ? "test" : "validation",
+                      .max_samples = is_final ? 0 : config_.evaluation.max_samples});
   if (!is_first()) return;
-  log_->evaluation(name, step, steps_before(index) + step, result);
-  if (is_final) replace_durably(evaluation_path(index), result.dump(2) + "\n");
+  const int64_t global_step = steps_before(index_of(stage)) + step;
+  log_->evaluation(name, step, global_step, sections);
+  if (is_final) {
+    const json result = {{"stage", name},
+                         {"step", step},
+                         {"global_step", global_step},
+                         {"sections", to_json(sections)}};
+    replace_durably(evaluation_path(name), result.dump(2) + "\n");
+  }
   event({{"event", "evaluation"},
          {"stage", name},
          {"stage_step", step},
@@ -331,12 +345,12 @@ void TrainingRun::evaluate(size_t index, int64_t step, bool is_final) {
 
 bool TrainingRun::is_evaluated(size_t index) {
   return on_rank_0(comm_, [&]() -> std::string {
-           return fs::exists(evaluation_path(index)) ? "yes" : "";
+           return fs::exists(evaluation_path(config_.stages[index].name)) ? "yes" : "";
          }) == "yes";
 }
 
-std::string TrainingRun::evaluation_path(size_t index) const {
-  return RunDirectory::evaluation(config_.directory) + "/" + config_.stages[index].name + ".json";
+std::string TrainingRun::evaluation_path(const std::string& stage) const {
+  return RunDirectory::evaluation(config_.directory) + "/" + stage + ".json";
 }
 
 int64_t TrainingRun::steps_before(size_t index) const {
@@ -345,9 +359,12 @@ int64_t TrainingRun::steps_before(size_t index) const {
   return steps;
 }
 
+size_t TrainingRun::index_of(const Stage& stage) const {
+  return static_cast<size_t>(&stage.config() - config_.stages.data());
+}
+
 void TrainingRun::event(json entry) {
-  if (!is_first()) return;
-  log_->event(std::move(entry));
+  if (is_first()) log_->event(std::move(entry));
 }
 
 void TrainingRun::write_status(const std::string& state) {
@@ -365,35 +382,9 @@ void TrainingRun::write_status(const std::string& state) {
 
 }  // namespace
 
-void use_device(at::Device device) {
-  if (!device.is_cuda()) return;
-  c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
-  at::globalContext().setBenchmarkCuDNN(false);  // its choice differs from run to run
-  at::globalContext().setDeterministicCuDNN(true);
-}
-
-at::Device choose_device(const ComputeConfig& config, int local_rank) {
-  const bool has_gpu = torch::cuda::is_available();
-  if (config.device == "cuda" && !has_gpu) {
-    throw ConfigError(
-        "compute.device = \"cuda\", but LibTorch sees no GPU here; `espalier doctor` "
-        "tells why");
-  }
-  if (config.device == "cpu" || !has_gpu) return at::kCPU;
-  const auto count = static_cast<int>(torch::cuda::device_count());
-  return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank % count)};
-}
-
-std::unique_ptr<Stage> make_stage(const StageContext& context) {
-  return context.stage.kind == "tokenizer" ? make_tokenizer_stage(context)
-                                           : make_unified_stage(context);
-}
-
 RunOutcome run_training(const RunConfig& config, Communicator& comm, RunObserver& observer,
                         const RunOptions& options) {
-  int64_t threads = config.compute.threads_per_rank;
-  if (threads == 0) threads = cores_per_rank(options.local_size);
-  at::set_num_threads(static_cast<int>(threads));
+  use_threads(config.compute, options.local_size);
   use_device(choose_device(config.compute, options.local_rank));
   return TrainingRun(config, comm, observer, options).run();
 }

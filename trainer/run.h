@@ -1,25 +1,15 @@
 #pragma once
 
-#include <functional>
-#include <memory>
-
 #include "comm/communicator.h"
 #include "trainer/config/run_config.h"
 #include "trainer/run_observer.h"
-#include "trainer/stage.h"
 
 namespace espalier {
-
-using StageFactory = std::function<std::unique_ptr<Stage>(const StageContext&)>;
-
-// By the stage's kind.
-std::unique_ptr<Stage> make_stage(const StageContext& context);
 
 struct RunOptions {
   int generation = 0;  // 0 = one more than the last that run.json knows
   int local_rank = 0;  // among the ranks of this machine: which GPU
   int local_size = 1;  // shares the cores
-  StageFactory make_stage = espalier::make_stage;
 };
 
 enum class RunOutcome { kFinished, kStopped };
@@ -31,10 +21,5 @@ enum class RunOutcome { kFinished, kStopped };
 // starting again is no use, CommError when a peer is gone.
 RunOutcome run_training(const RunConfig& config, Communicator& comm, RunObserver& observer,
                         const RunOptions& options = {});
-
-at::Device choose_device(const ComputeConfig& config, int local_rank);
-
-// Makes it the current device of this thread, with kernels that give the same bits in every run.
-void use_device(at::Device device);
 
 }  // namespace espalier

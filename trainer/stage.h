@@ -5,102 +5,99 @@
 #include <string>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-#include <nlohmann/json_fwd.hpp>
-
-#include "comm/communicator.h"
 #include "comm/reduction/gradient_reducer.h"
 #include "models/weights/safetensors.h"
-#include "trainer/run_observer.h"
+#include "trainer/models/model.h"
+#include "trainer/named/named_things.h"
+#include "trainer/objectives/objective.h"
+#include "trainer/update/step_plan.h"
 
 namespace espalier {
 
-// One slot of a step: the samples of one task that go through one forward and backward together.
-// Stages derive from it to carry their inputs, as CPU tensors that losses() moves to the device.
-struct MicroBatch {
-  virtual ~MicroBatch() = default;
-  int64_t step = 0;  // set by load(), so that losses() can key its random numbers by (step, slot)
-  int64_t slot = 0;
-  std::string task;
-  int64_t samples = 0;
-  std::vector<bool> groups;           // per parameter group: this backward touches it
-  std::vector<double> target_counts;  // per loss name: valid targets in this slot
+// A loss as the step loop knows it.
+struct StageLoss {
+  std::string name;  // "residual_evolution/pixel"
+  double weight = 1.0;
+  int64_t objective = 0;
 };
 
-struct EvaluationRequest {
-  std::string directory;          // pictures are written here; it exists
-  std::string picture_prefix;     // "tokenizer-0000400": start of every picture's file name
-  int64_t step = 0;               // steps of this stage done so far
-  bool is_final = false;          // every metric; otherwise the quick ones worth the wait
-  std::vector<std::string> data;  // shards to use instead of the run's own test split
-  int64_t max_samples = 0;        // 0 = all
+// One slot of a step: what each objective that takes part has prepared.
+struct SlotBatch {
+  std::vector<std::unique_ptr<ObjectiveBatch>> parts;
 };
 
-// One entry of the config's list of stages: what is trained, on what, with which losses. The step
-// loop owns ranks, optimizer, precision and checkpoints; a stage owns its model and its data.
+// One entry of the config's list of stages at work: the model it trains, the objectives it mixes,
+// and the plan of which runs when. The step loop owns ranks, optimizer, precision and checkpoints.
 // All calls come from the training thread, except load().
 class Stage {
  public:
-  virtual ~Stage() = default;
+  // Builds what it needs of `things`. `for_training` false: only evaluate() will be called.
+  // ConfigError when a pattern of `freeze` fits no parameter, or all are frozen.
+  Stage(NamedThings& things, const StageConfig& config, bool for_training);
+  ~Stage();  // frozen parameters may be trained again
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
 
-  // What the optimizer updates, in a fixed order, e.g. trunk, understanding, generation. A group
-  // that no rank touches in a step is neither reduced nor updated.
-  virtual std::vector<ParameterGroup> parameter_groups() = 0;
+  const StageConfig& config() const { return config_; }
+  const StepPlan& plan() const { return plan_; }
 
-  virtual std::vector<std::string> loss_names() const = 0;
-  virtual std::vector<double> loss_weights() const = 0;  // same order
+  // What the optimizer updates, in a fixed order: the model's groups, then each objective's own.
+  // Frozen parameters are left out.
+  const std::vector<ParameterGroup>& parameter_groups() const { return groups_; }
+  // As they are called in a checkpoint, in the order of the groups.
+  const std::vector<std::string>& parameter_names() const { return parameter_names_; }
+  const std::vector<StageLoss>& losses() const { return losses_; }
 
-  // Pure function of (seed, step, slot), slot in [0, batch_size / micro_batch_size), so that the
-  // world size never changes the data. Called on the prefetch thread, beside losses().
-  virtual std::unique_ptr<MicroBatch> load(int64_t step, int64_t slot) = 0;
+  // By group: whether any slot of the step, on any rank, reaches it.
+  std::vector<bool> groups_in_step(int64_t step) const;
+  std::vector<bool> groups_in_slot(const SlotBatch& batch) const;
+  // What a loss counts in this step: the slots its objective gets, over those it gets on average.
+  // So the mean over steps does not depend on how many slots a step has.
+  double share_of_step(const StageLoss& loss, int64_t step) const;
 
-  // Per loss name the SUM over its valid targets (scalar, fp32), undefined where the task has no
-  // such loss. Runs under the loop's autocast guard. The loop divides by the global count of
-  // targets, weights, adds and runs backward. Random numbers: from (seed, step, slot) only.
-  virtual std::vector<at::Tensor> losses(const MicroBatch& batch, int64_t step) = 0;
+  // Pure function of (seed, step, slot), slot in [0, slots), so that the world size never changes
+  // the data. Called on the prefetch thread.
+  SlotBatch load(int64_t step, int64_t slot);
+  // Adds the slot's targets to `counts`, by loss.
+  void count_targets(const SlotBatch& batch, std::vector<double>& counts) const;
+  // By loss the sum over this slot's targets, undefined where it has none.
+  std::vector<at::Tensor> compute(const SlotBatch& batch);
 
-  // After the update of a step, on every rank: statistics that gradients do not carry (codebook
-  // counts and sums) are reduced and applied here, identically on all ranks.
-  virtual void after_optimizer(Communicator& /*comm*/, int64_t /*step*/) {}
+  void after_update(Communicator& comm);
+  void skip_update();
+  void state_changed();
 
-  // Instead of after_optimizer() when the step's gradients were not finite (all ranks agree):
-  // whatever losses() gathered during the step is dropped.
-  virtual void skip_step(int64_t /*step*/) {}
+  // Every persistent tensor under its name in a checkpoint, aliasing live storage: the model's and
+  // the objectives'.
+  TensorMap state();
+  // Tensors beyond parameters that averaged weights cover, under the same names.
+  TensorMap averaged_buffers();
 
-  // Every persistent tensor by name, parameters included, equal on all ranks. They alias live
-  // storage: loading a checkpoint copies into them. Names, shapes and dtypes do not change.
-  virtual TensorMap state() = 0;
+  // One section per objective; only those whose names are in `only`, unless that is empty.
+  // Collective; valid on rank 0.
+  std::vector<Section> evaluate(EvaluationRequest request, const std::vector<std::string>& only = {});
+  std::string data_fingerprint() const;
 
-  // State was overwritten from outside (checkpoint loaded, averaged weights swapped in or out):
-  // caches derived from it are dropped.
-  virtual void state_changed() {}
+ private:
+  void collect_losses();
+  void collect_groups();
+  void freeze();
+  int64_t loss_index(int64_t objective, const std::string& loss) const;
 
-  // Collective; work split over ranks; the result is valid on rank 0. Keys are those of the report
-  // ("tokenizer" or "understanding" and "generation"); an optional "pictures" lists files written.
-  // The stage switches its modules to evaluation mode and back, and takes no gradients.
-  virtual nlohmann::json evaluate(Communicator& comm, const EvaluationRequest& request) = 0;
-
-  // Identifies the training data; a resume that sees another one says so. "" = not known.
-  virtual std::string data_fingerprint() const { return ""; }
+  NamedThings& things_;
+  const StageConfig& config_;
+  Model& model_;
+  std::vector<std::unique_ptr<Objective>> objectives_;
+  StepPlan plan_;
+  std::vector<StageLoss> losses_;
+  std::vector<ParameterGroup> groups_;
+  std::vector<std::string> parameter_names_;
+  std::vector<std::vector<size_t>> groups_of_;  // by objective: indices of groups that it reaches
+  std::vector<at::Tensor> frozen_;
 };
 
-struct RunConfig;
-struct StageConfig;
-
-// What a stage is built from. Building is done by every rank with the same result: whatever is
-// derived from data (text vocabulary, initial codebooks) is a pure function of config and files.
-struct StageContext {
-  const RunConfig& config;
-  const StageConfig& stage;
-  at::Device device;
-  Communicator& comm;
-  std::vector<Stage*> earlier;  // the stages before this one, trained, in order
-  bool for_training = true;     // false: only state(), evaluate() and inference will be called
-  WorkListener on_work = [](const WorkReport&) {};  // told how far long preparations are
-};
-
-// trainer/tokenizer_stage.cpp and trainer/unified_stage.cpp.
-std::unique_ptr<Stage> make_tokenizer_stage(const StageContext& context);
-std::unique_ptr<Stage> make_unified_stage(const StageContext& context);
+// Names in a checkpoint.
+std::string model_prefix(const std::string& model);
+std::string objective_prefix(const std::string& model, const std::string& objective);
 
 }  // namespace espalier

@@ -55,6 +55,21 @@ Image blank_image(int width, int height, uint8_t level) {
   return {width, height, std::vector<uint8_t>(size_t{3} * width * height, level)};
 }
 
+Image composite_on_white(int width, int height, const std::vector<uint8_t>& rgba) {
+  Image image = blank_image(width, height);
+  if (rgba.size() / 4 != image.rgb.size() / 3)
+    throw std::invalid_argument("composite_on_white: the sizes do not fit the pixels");
+  for (size_t pixel = 0; pixel < rgba.size() / 4; ++pixel) {
+    const uint8_t* from = rgba.data() + 4 * pixel;
+    const int alpha = from[3];
+    for (size_t channel = 0; channel < 3; ++channel) {
+      image.rgb[3 * pixel + channel] =
+          static_cast<uint8_t>((from[channel] * alpha + 255 * (255 - alpha) + 127) / 255);
+    }
+  }
+  return image;
+}
+
 Image resize(const Image& image, int width, int height) {
   require_pixels(image, width, height);
   if (image.width == width && image.height == height) return image;

@@ -17,6 +17,9 @@ struct Image {
 
 Image blank_image(int width, int height, uint8_t level = 255);
 
+// On white, in the stored (sRGB) values, as image viewers do. `rgba` is height * width * 4.
+Image composite_on_white(int width, int height, const std::vector<uint8_t>& rgba);
+
 // Stretches to exactly width x height: area average along an axis that shrinks, bilinear along one
 // that grows. The same pixels on every machine.
 Image resize(const Image& image, int width, int height);

@@ -11,6 +11,7 @@
 
 #include "data/errors.h"
 #include "data/images/jpeg_codec.h"
+#include "data/images/webp_codec.h"
 #include "data/shards/tar_index.h"
 
 namespace espalier {
@@ -46,11 +47,6 @@ void check_size(int64_t width, int64_t height, const std::string& name) {
                   std::to_string(kMaxImagePixels) + " in all are read");
 }
 
-// On white, in the stored (sRGB) values, as image viewers do.
-uint8_t on_white(int value, int alpha) {
-  return static_cast<uint8_t>((value * alpha + 255 * (255 - alpha) + 127) / 255);
-}
-
 Image decode_png(std::span<const uint8_t> bytes, const std::string& name) {
   PngReader reader;
   open_png(reader, bytes, name);
@@ -62,14 +58,8 @@ Image decode_png(std::span<const uint8_t> bytes, const std::string& name) {
   if (png_image_finish_read(&reader.state, nullptr, rgba.data(), 0, nullptr) == 0)
     throw DataError(name + ": damaged PNG: " + reader.state.message);
 
-  Image image =
-      blank_image(static_cast<int>(reader.state.width), static_cast<int>(reader.state.height));
-  for (size_t pixel = 0; pixel < rgba.size() / 4; ++pixel) {
-    const uint8_t* from = rgba.data() + 4 * pixel;
-    for (size_t channel = 0; channel < 3; ++channel)
-      image.rgb[3 * pixel + channel] = on_white(from[channel], from[3]);
-  }
-  return image;
+  return composite_on_white(static_cast<int>(reader.state.width),
+                            static_cast<int>(reader.state.height), rgba);
 }
 
 [[noreturn]] void throw_unknown_format(std::span<const uint8_t> bytes, const std::string& name) {
@@ -77,7 +67,7 @@ Image decode_png(std::span<const uint8_t> bytes, const std::string& name) {
   std::string start;
   for (const uint8_t byte : bytes.first(std::min<size_t>(bytes.size(), 8)))
     start += {kDigits[byte >> 4], kDigits[byte & 15], ' '};
-  throw DataError(name + ": neither PNG nor JPEG (" + std::to_string(bytes.size()) +
+  throw DataError(name + ": neither PNG, JPEG nor WebP (" + std::to_string(bytes.size()) +
                   " bytes, starting with " + (start.empty() ? "nothing " : start) + "in hex)");
 }
 
@@ -96,6 +86,9 @@ void check_image_header(std::span<const uint8_t> bytes, const std::string& name)
   } else if (starts_with(bytes, kJpegMagic)) {
     const Image size = read_jpeg_header(bytes, name);
     check_size(size.width, size.height, name);
+  } else if (is_webp(bytes)) {
+    const Image size = read_webp_header(bytes, name);
+    check_size(size.width, size.height, name);
   } else {
     throw_unknown_format(bytes, name);
   }
@@ -104,7 +97,7 @@ void check_image_header(std::span<const uint8_t> bytes, const std::string& name)
 Image decode_image(std::span<const uint8_t> bytes, const std::string& name) {
   if (starts_with(bytes, kPngMagic)) return decode_png(bytes, name);
   check_image_header(bytes, name);
-  return decode_jpeg(bytes, name);
+  return is_webp(bytes) ? decode_webp(bytes, name) : decode_jpeg(bytes, name);
 }
 
 std::vector<uint8_t> encode_png(const Image& image) {

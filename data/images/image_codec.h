@@ -14,8 +14,8 @@ namespace espalier {
 inline constexpr int kMaxImageSide = 16384;
 inline constexpr int64_t kMaxImagePixels = int64_t{64} << 20;
 
-// Decodes PNG or JPEG, told apart by their first bytes; alpha is composited on white. Throws
-// DataError that begins with `name` when the bytes are neither, damaged, cut short or too large.
+// Decodes PNG, JPEG or WebP, told apart by their first bytes; alpha is composited on white. Throws
+// DataError that begins with `name` when the bytes are none, damaged, cut short or too large.
 Image decode_image(std::span<const uint8_t> bytes, const std::string& name);
 
 // Reads only the header: format, width and height, against the limits above. Throws DataError.

@@ -38,7 +38,7 @@ NameParts split_name(const std::string& name) {
 }
 
 bool is_image(const std::string& extension) {
-  return extension == "png" || extension == "jpg" || extension == "jpeg";
+  return extension == "png" || extension == "jpg" || extension == "jpeg" || extension == "webp";
 }
 
 std::string text_field(const nlohmann::json& fields, const char* key, const std::string& name) {
@@ -103,7 +103,7 @@ ShardDataset::ShardDataset(const std::vector<std::string>& paths, ShardDatasetOp
                     (expanded.size() == 1
                          ? ""
                          : " and " + std::to_string(expanded.size() - 1) + " more shards") +
-                    bad + ". A sample is a pair KEY.png or KEY.jpg, and KEY.json.");
+                    bad + ". A sample is a pair KEY.png, KEY.jpg or KEY.webp, and KEY.json.");
   }
 }
 

@@ -33,6 +33,8 @@ int run_report(const std::string& run);
 struct EvaluateArguments {
   std::string run;
   std::vector<std::string> data;
+  std::vector<std::string> stages;   // empty = the last that trained each model
+  std::vector<std::string> metrics;  // of these objectives; empty = all
   std::vector<std::string> sets;
   std::string json_path;
 };

@@ -8,6 +8,7 @@
 #include "data/inspect.h"
 #include "launch/commands/commands.h"
 #include "launch/protocol/failure_class.h"
+#include "trainer/config/config_text.h"
 #include "trainer/config/run_config.h"
 #include "trainer/errors.h"
 
@@ -21,18 +22,24 @@ constexpr size_t kKeywordsShown = 12;
 struct Split {
   std::string name;
   std::vector<std::string> shards;
+  std::vector<std::string> fields;  // that every sample must have
 };
 
+// The splits of every data set of a config, or the shards as they were given.
 std::vector<Split> splits_of(const InspectArguments& arguments, bool* skip_bad) {
   if (arguments.inputs.size() != 1 || !arguments.inputs[0].ends_with(".toml")) {
-    return {{"shards", arguments.inputs}};
+    return {{"shards", arguments.inputs, {"caption"}}};
   }
   const RunConfig config = load_run_config(arguments.inputs[0]);
-  *skip_bad = *skip_bad || config.data.on_bad_sample == "skip";
-  std::vector<Split> splits = {{"train", config.data.train},
-                               {"validation", config.data.validation},
-                               {"test", config.data.test}};
-  std::erase_if(splits, [](const Split& split) { return split.shards.empty(); });
+  std::vector<Split> splits;
+  for (const DataConfig& data : config.data) {
+    *skip_bad = *skip_bad || data.on_bad_sample == "skip";
+    for (const char* split : {"train", "validation", "test"}) {
+      if (data.split(split).empty()) continue;
+      splits.push_back({data.name + " " + split, data.split(split),
+                        fields_needed(config, data.name)});
+    }
+  }
   return splits;
 }
 
@@ -92,6 +99,7 @@ int run_data_inspect(const InspectArguments& arguments) {
   for (const auto& split : splits) {
     ShardDatasetOptions options;
     options.skip_bad_samples = skip_bad;
+    options.required_fields = split.fields;
     const ShardDataset dataset(split.shards, options);
     const DataStatistics statistics = inspect(dataset);
     all[split.name] = to_json(statistics);
@@ -109,7 +117,7 @@ int run_data_inspect(const InspectArguments& arguments) {
 }
 
 int run_config_explain(const std::string& key, bool markdown) {
-  const std::string text = markdown ? generate_config_reference() : explain_config(key);
+  const std::string text = markdown ? config_reference() : explain_config(key);
   std::fputs(text.c_str(), stdout);
   if (!text.ends_with('\n')) std::fputc('\n', stdout);
   return kExitDone;

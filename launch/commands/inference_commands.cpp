@@ -3,15 +3,15 @@
 #include <filesystem>
 #include <fstream>
 
-#include <ATen/Parallel.h>
+#include <nlohmann/json.hpp>
 
 #include "data/images/contact_sheet.h"
 #include "data/images/image_codec.h"
 #include "launch/commands/commands.h"
-#include "launch/protocol/failure.h"
+#include "launch/protocol/failure_class.h"
+#include "launch/worker/progress.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
-#include "trainer/unified_stage.h"
 
 namespace espalier {
 namespace fs = std::filesystem;
@@ -19,17 +19,10 @@ using nlohmann::json;
 
 namespace {
 
-UnifiedStage& unified_stage(const InferenceRun& run) {
-  auto* stage = dynamic_cast<UnifiedStage*>(&run.stage_of_kind("unified"));
-  if (stage == nullptr) throw ConfigError(run.checkpoint + " holds no unified model");
-  return *stage;
-}
-
-InferenceRun load(const std::string& run_directory, const std::vector<std::string>& sets) {
-  InferenceRun run = load_for_inference(run_directory, sets);
-  const int64_t threads = run.config->compute.threads_per_rank;
-  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
-  std::fprintf(stderr, "using %s\n", run.checkpoint.c_str());
+InferenceRun load(const std::string& run_directory, const std::vector<std::string>& sets,
+                  const std::vector<std::string>& data = {}, const WorkListener& on_work = {}) {
+  InferenceRun run = load_for_inference(run_directory, sets, data, on_work);
+  std::fprintf(stderr, "using %s\n", run.checkpoint.path.c_str());
   return run;
 }
 
@@ -50,14 +43,17 @@ std::string file_stem(const std::string& text) {
 }  // namespace
 
 int run_evaluate(const EvaluateArguments& arguments) {
-  const InferenceRun run = load(arguments.run, arguments.sets);
-  EvaluationRequest request;
-  request.directory = arguments.run + "/evaluation/by-hand";
-  request.step = run.global_step;
-  request.data = arguments.data;
-  json result = evaluate_run(run, request);
-  result["checkpoint"] = run.checkpoint;
-  result["data"] = arguments.data.empty() ? run.config->data.test : arguments.data;
+  Progress progress(stderr);
+  const InferenceRun run = load(arguments.run, arguments.sets, arguments.data,
+                                [&](const WorkReport& report) { progress.work(report); });
+  const auto evaluations = evaluate_run(run, {.stages = arguments.stages,
+                                              .objectives = arguments.metrics,
+                                              .directory = arguments.run + "/evaluation/by-hand"});
+  progress.close();
+  json result = {{"checkpoint", run.checkpoint.path}, {"step", run.checkpoint.step}};
+  for (const StageEvaluation& evaluation : evaluations) {
+    result["stages"][evaluation.stage] = to_json(evaluation.sections);
+  }
   const std::string text = result.dump(2) + "\n";
   if (arguments.json_path.empty()) {
     std::fputs(text.c_str(), stdout);
@@ -72,8 +68,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
 int run_caption(const CaptionArguments& arguments) {
   std::vector<Image> images;
   for (const auto& path : arguments.images) images.push_back(read_image_file(path));
-  const InferenceRun run = load(arguments.run, arguments.sets);
-  const auto captions = unified_stage(run).caption(images);
+  const auto captions = caption_images(load(arguments.run, arguments.sets), images);
   for (size_t i = 0; i < captions.size(); ++i) {
     std::printf("%s\t%s\n", arguments.images[i].c_str(), captions[i].c_str());
   }
@@ -81,13 +76,11 @@ int run_caption(const CaptionArguments& arguments) {
 }
 
 int run_draw(const DrawArguments& arguments) {
-  const InferenceRun run = load(arguments.run, arguments.sets);
-  UnifiedStage& stage = unified_stage(run);
   std::vector<std::string> texts;
   for (const auto& text : arguments.texts) {
     texts.insert(texts.end(), static_cast<size_t>(arguments.copies), text);
   }
-  const auto images = stage.draw(texts, stage.default_sampling(), arguments.seed);
+  const auto images = draw_texts(load(arguments.run, arguments.sets), texts, arguments.seed);
   std::error_code error;
   fs::create_directories(arguments.out, error);
   if (error) throw ConfigError(arguments.out + " cannot be written: " + error.message());

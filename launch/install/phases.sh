@@ -37,7 +37,11 @@ set_up() {
   if [ -f .deps/environment.sh ]; then . .deps/environment.sh; fi
 }
 
-build() {  # build TARGET
+configure() {
   cmake --preset release >"$root/.deps/cmake.log" 2>&1 || { cat "$root/.deps/cmake.log"; return 1; }
+}
+
+build() {  # build TARGET
+  configure || return
   cmake --build "$build" --target "$1"
 }

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <tuple>
 
 #include "trainer/errors.h"
 #include "trainer/record/metrics.h"
@@ -66,41 +67,50 @@ ReportStage& stage_of(ReportData& data, const std::string& name) {
   return data.stages.back();
 }
 
+// All of a stage's samples and the time they took.
+struct Sums {
+  double last_step = 0, last_samples = 0, samples = 0, seconds = 0;
+};
+
+void add_curves(ReportStage& stage, const json& line, double step) {
+  add(stage.total_loss, step, number(line, "total_loss"));
+  add(stage.learning_rate, step, number(line, "learning_rate"));
+  add(stage.grad_norm, step, number(line, "grad_norm"));
+  add(stage.samples_per_s, step, number(line, "samples_per_s"));
+  const json losses = line.value("losses", json::object());
+  for (const auto& [loss, value] : losses.items()) {
+    if (value.is_number()) add(named(stage.losses, loss), step, value.get<double>());
+  }
+}
+
+void add_times(ReportStage& stage, Sums& sum, const json& line, double step) {
+  const double steps = std::max(0.0, step - sum.last_step);
+  const json times = line.value("time_s", json::object());
+  for (const auto& [phase, seconds] : times.items()) {
+    if (!seconds.is_number()) continue;
+    stage.phase_s[phase] += steps * seconds.get<double>();
+    stage.training_s += steps * seconds.get<double>();
+  }
+  const double samples = number(line, "samples");
+  const double rate = number(line, "samples_per_s");
+  if (samples > sum.last_samples && rate > 0) {
+    sum.samples += samples - sum.last_samples;
+    sum.seconds += (samples - sum.last_samples) / rate;
+  }
+  sum.last_samples = samples;
+  sum.last_step = step;
+  if (sum.seconds > 0) stage.mean_samples_per_s = sum.samples / sum.seconds;
+}
+
 void read_metrics_into(ReportData& data) {
-  struct Sums {
-    double last_step = 0, last_samples = 0, samples = 0, seconds = 0;
-  };
   std::map<std::string, Sums> sums;
   for (const json& line : read_metrics(data.run_directory)) {
     if (!line.is_object()) continue;
     const std::string name = line.value("stage", std::string());
     ReportStage& stage = stage_of(data, name);
-    Sums& sum = sums[name];
     const double step = number(line, "step");
-    add(stage.total_loss, step, number(line, "total_loss"));
-    add(stage.learning_rate, step, number(line, "learning_rate"));
-    add(stage.grad_norm, step, number(line, "grad_norm"));
-    add(stage.samples_per_s, step, number(line, "samples_per_s"));
-    const json losses = line.value("losses", json::object());
-    for (const auto& [loss, value] : losses.items()) {
-      if (value.is_number()) add(named(stage.losses, loss), step, value.get<double>());
-    }
-    const double steps = std::max(0.0, step - sum.last_step);
-    const json times = line.value("time_s", json::object());
-    for (const auto& [phase, seconds] : times.items()) {
-      if (!seconds.is_number()) continue;
-      stage.phase_s[phase] += steps * seconds.get<double>();
-      stage.training_s += steps * seconds.get<double>();
-    }
-    const double samples = number(line, "samples");
-    const double rate = number(line, "samples_per_s");
-    if (samples > sum.last_samples && rate > 0) {
-      sum.samples += samples - sum.last_samples;
-      sum.seconds += (samples - sum.last_samples) / rate;
-    }
-    sum.last_samples = samples;
-    sum.last_step = step;
-    if (sum.seconds > 0) stage.mean_samples_per_s = sum.samples / sum.seconds;
+    add_curves(stage, line, step);
+    add_times(stage, sums[name], line, step);
   }
 }
 
@@ -128,30 +138,63 @@ void read_events_into(ReportData& data) {
   data.world_size = data.status.value("world_size", 0);
 }
 
-void find_pictures(ReportData& data) {
-  std::set<std::string> final_names;
+int64_t step_of(const json& evaluation) {
+  const double step = number(evaluation, "step");
+  return std::isfinite(step) ? static_cast<int64_t>(step) : -1;
+}
+
+void read_evaluations_into(ReportData& data) {
+  const std::string folder = data.run_directory + "/evaluation/";
+  for (const json& line : read_lines(folder + "history.jsonl")) {
+    ReportStage& stage = stage_of(data, line.value("stage", std::string()));
+    stage.sections = sections_from_json(line.value("sections", json()));
+    stage.evaluated_step = step_of(line);
+  }
+  for (auto& stage : data.stages) {
+    const json evaluation = read_json(folder + stage.name + ".json");
+    if (!evaluation.is_object()) continue;
+    stage.sections = sections_from_json(evaluation.value("sections", json()));
+    stage.evaluated_step = step_of(evaluation);
+    stage.is_final = true;
+  }
+}
+
+// "STAGE-0000400-NAME" is the picture NAME of step 400.
+bool split_picture_name(const std::string& stem, const std::string& stage, EarlierPicture& out) {
+  if (!stem.starts_with(stage + "-")) return false;
+  const size_t begin = stage.size() + 1;
+  const size_t end = std::min(stem.find_first_not_of("0123456789", begin), stem.size());
+  constexpr size_t kDigits = 7, kMostDigits = 18;
+  if (end - begin < kDigits || end - begin > kMostDigits) return false;
+  if (end < stem.size() && stem[end] != '-') return false;
+  out.stage = stage;
+  out.step = std::stoll(stem.substr(begin, end - begin));
+  out.name = end < stem.size() ? stem.substr(end + 1) : "";
+  return true;
+}
+
+void find_earlier_pictures(ReportData& data) {
+  std::set<fs::path> shown;  // file names
   for (const auto& stage : data.stages) {
-    if (!stage.evaluation.is_object()) continue;
-    for (const auto& picture : stage.evaluation.value("pictures", json::array())) {
-      if (picture.is_string()) {
-        final_names.insert(fs::path(picture.get<std::string>()).filename().string());
-      }
+    for (const auto& section : stage.sections) {
+      for (const auto& picture : section.pictures) shown.insert(fs::path(picture.path).filename());
     }
   }
-  std::vector<fs::path> paths;
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(data.run_directory + "/images", none)) {
-    if (entry.path().extension() == ".png") paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());
-  for (const auto& path : paths) {
-    const std::string name = path.filename().string();
-    std::string stage;
-    for (const auto& candidate : data.stages) {
-      if (name.starts_with(candidate.name + "-")) stage = candidate.name;
+    const fs::path& path = entry.path();
+    if (path.extension() != ".png" || shown.contains(path.filename())) continue;
+    for (const auto& stage : data.stages) {
+      EarlierPicture picture{path.string(), {}, {}, 0};
+      if (!split_picture_name(path.stem().string(), stage.name, picture)) continue;
+      data.earlier_pictures.push_back(std::move(picture));
+      break;
     }
-    data.pictures.push_back({path.string(), stage, final_names.contains(name)});
   }
+  std::sort(data.earlier_pictures.begin(), data.earlier_pictures.end(),
+            [](const EarlierPicture& a, const EarlierPicture& b) {
+              return std::tie(a.stage, a.name, a.step) < std::tie(b.stage, b.name, b.step);
+            });
 }
 
 }  // namespace
@@ -167,38 +210,17 @@ ReportData read_report_data(const std::string& run_directory) {
   data.config = read_file(run_directory + "/config.toml");
   read_metrics_into(data);
   read_events_into(data);
-  for (auto& stage : data.stages) {
-    stage.evaluation = read_json(run_directory + "/evaluation/" + stage.name + ".json");
-  }
-  find_pictures(data);
+  read_evaluations_into(data);
+  find_earlier_pictures(data);
   return data;
 }
 
-json report_json(const ReportData& data) {
-  json report = {{"tokenizer", json::object()},
-                 {"understanding", json::object()},
-                 {"generation", json::object()},
-                 {"samples_per_s", json::object()},
-                 {"time_s", json::object()},
-                 {"run",
-                  {{"directory", data.run_directory},
-                   {"state", data.status.value("state", std::string("unknown"))},
-                   {"world_size", data.world_size},
-                   {"generations", data.generations},
-                   {"step", data.status.value("step", int64_t{-1})}}}};
-  for (const auto& stage : data.stages) {
-    if (stage.evaluation.is_object()) {
-      for (const auto& [key, value] : stage.evaluation.items()) {
-        if (key != "pictures") report[key] = value;
-      }
-    }
-    report["samples_per_s"][stage.name] = stage.mean_samples_per_s;
-    json& times = report["time_s"][stage.name] = json(stage.phase_s);
-    times["training"] = stage.training_s;
-    times["evaluation"] = stage.evaluation_s;
-  }
-  report["time_s"]["total"] = data.wall_s;
-  return report;
+std::string path_of(const ReportData& data, const Picture& picture) {
+  const fs::path name = fs::path(picture.path).filename();
+  if (name.empty()) return "";
+  const fs::path path = fs::path(data.run_directory) / "images" / name;
+  std::error_code none;
+  return fs::exists(path, none) ? path.string() : "";
 }
 
 }  // namespace espalier

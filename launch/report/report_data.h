@@ -1,11 +1,14 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
+
+#include "trainer/evaluation/section.h"
 
 namespace espalier {
 
@@ -23,13 +26,19 @@ struct ReportStage {
   std::map<std::string, double> phase_s;  // seconds of training by phase, the whole stage
   double training_s = 0;
   double evaluation_s = 0;
-  nlohmann::json evaluation;  // evaluation/<stage>.json, null when there is none
+  // What its last evaluation found: evaluation/<stage>.json, or while that is not there the newest
+  // line of evaluation/history.jsonl.
+  std::vector<Section> sections;
+  bool is_final = false;  // it is the evaluation at the stage's end
+  int64_t evaluated_step = -1;
 };
 
-struct ReportPicture {
+// A file "<stage>-<step>-<name>.png" of images/ that no section above shows.
+struct EarlierPicture {
   std::string path;
   std::string stage;
-  bool is_final = false;  // made by a stage's final evaluation
+  std::string name;  // "<section>-<picture>": the same at every step
+  int64_t step = 0;
 };
 
 // Everything a report shows, read from the files of a run directory. Files that are missing leave
@@ -39,7 +48,7 @@ struct ReportData {
   nlohmann::json status;  // run.json
   std::string config;     // config.toml
   std::vector<ReportStage> stages;
-  std::vector<ReportPicture> pictures;
+  std::vector<EarlierPicture> earlier_pictures;  // by stage, name and step
   std::vector<nlohmann::json> events;
   int generations = 0;
   int world_size = 0;
@@ -49,7 +58,8 @@ struct ReportData {
 // Throws ConfigError when the directory is no run.
 ReportData read_report_data(const std::string& run_directory);
 
-// The numbers of report.json: tokenizer, understanding, generation, samples_per_s, time_s.
-nlohmann::json report_json(const ReportData& data);
+// Where a section's picture lies in this run, which may have been moved since it was made; "" when
+// it is not there.
+std::string path_of(const ReportData& data, const Picture& picture);
 
 }  // namespace espalier

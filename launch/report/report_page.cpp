@@ -1,19 +1,17 @@
 #include "launch/report/report_page.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <set>
 
+#include "launch/report/report_bars.h"
 #include "launch/report/report_chart.h"
+#include "launch/report/report_json.h"
 #include "launch/report/report_sections.h"
 #include "launch/report/report_style.h"
-#include "launch/report/report_values.h"
+#include "launch/report/report_svg.h"
 #include "launch/worker/progress.h"
+#include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
 
 namespace espalier {
@@ -22,36 +20,43 @@ using nlohmann::json;
 
 namespace {
 
-std::string card(const std::string& value, const std::string& what, const std::string& beside) {
-  return "<div class=\"card\"><span>" + what + "</span><b>" + value + "</b><span>" + beside +
-         "</span></div>";
+std::string panel(const std::string& chart) {
+  return chart.empty() ? "" : "<div class=\"panel\">" + chart + "</div>";
 }
 
-std::string training_part(const ReportData& data) {
-  std::string out;
-  for (const auto& stage : data.stages) {
-    out += "<h2>Training: " + escape_html(stage.name) + "</h2><div class=\"grid\">";
-    int color = 0;
-    for (const auto& curve : stage.losses) {
-      out += panel(line_chart(curve, {"loss: " + curve.name, "", true, true, color++}));
-    }
-    if (stage.losses.size() != 1) {
-      out += panel(line_chart(stage.total_loss, {"loss, weighted sum", "", true, true, color++}));
-    }
-    out += panel(line_chart(stage.grad_norm, {"gradient norm", "", true, true, color++}));
-    out += panel(line_chart(stage.learning_rate, {"learning rate", "", false, false, color++}));
-    out += panel(line_chart(stage.samples_per_s, {"samples/s", "", false, true, color++}));
-    out += "</div>";
-    std::vector<Bar> phases;
-    for (const auto& [phase, seconds] : stage.phase_s) phases.push_back({phase, seconds});
-    std::stable_sort(phases.begin(), phases.end(),
-                     [](const Bar& a, const Bar& b) { return a.value > b.value; });
-    const std::string shares = share_chart(phases, "s");
-    if (!shares.empty()) {
-      out += "<h3>Where the time of a step goes</h3><div class=\"panel\">" + shares + "</div>";
-    }
+// A JSON value as text on the page.
+std::string text_of(const json& value) {
+  if (value.is_number_float()) return short_number(value.get<double>());
+  if (value.is_string()) return escape_html(value.get<std::string>());
+  if (value.is_null()) return "–";
+  return escape_html(value.dump());
+}
+
+std::string spaced(std::string key) {  // "samples_per_s" -> "samples per s"
+  std::replace(key.begin(), key.end(), '_', ' ');
+  return escape_html(key);
+}
+
+std::string training_part(const ReportStage& stage) {
+  std::string out = "<h2>Training: " + escape_html(stage.name) + "</h2><div class=\"grid\">";
+  int color = 0;
+  for (const auto& curve : stage.losses) {
+    out += panel(line_chart(curve, {"loss: " + curve.name, "", true, true, color++}));
   }
-  return out;
+  if (stage.losses.size() != 1) {
+    out += panel(line_chart(stage.total_loss, {"loss, weighted sum", "", true, true, color++}));
+  }
+  out += panel(line_chart(stage.grad_norm, {"gradient norm", "", true, true, color++}));
+  out += panel(line_chart(stage.learning_rate, {"learning rate", "", false, false, color++}));
+  out += panel(line_chart(stage.samples_per_s, {"samples/s", "", false, true, color++}));
+  out += "</div>";
+  std::vector<Bar> phases;
+  for (const auto& [phase, seconds] : stage.phase_s) phases.push_back({phase, seconds});
+  std::stable_sort(phases.begin(), phases.end(),
+                   [](const Bar& a, const Bar& b) { return a.value > b.value; });
+  const std::string shares = share_chart(phases, "s");
+  if (shares.empty()) return out;
+  return out + "<h3>Where the time of a step goes</h3><div class=\"panel\">" + shares + "</div>";
 }
 
 std::string throughput_part(const ReportData& data) {
@@ -99,59 +104,40 @@ std::string events_part(const ReportData& data) {
 }
 
 std::string headline(const ReportData& data) {
-  const json& tokenizer = section_of(data, "tokenizer");
-  const json& understanding = section_of(data, "understanding");
   std::string out;
-  const auto psnr = numbers_of(tokenizer, "psnr_db_by_stage");
-  if (!psnr.empty()) {
-    out += card(short_number(psnr.back()) + " dB",
-                "test PSNR, " + std::to_string(psnr.size()) + " stages",
-                "mean image " + short_number(number_of(tokenizer, "psnr_db_mean_image")) + " dB");
-  }
-  const auto usage = numbers_of(tokenizer, "code_usage_by_stage");
-  if (!usage.empty()) {
-    out += card(short_number(100 * *std::min_element(usage.begin(), usage.end())) + " %",
-                "codes in use, worst stage", std::to_string(usage.size()) + " stages");
-  }
-  const double accuracy = number_of(understanding, "group_accuracy");
-  if (std::isfinite(accuracy)) {
-    out +=
-        card(short_number(accuracy), "held-out group accuracy",
-             "raw pixels " + short_number(number_of(understanding, "group_accuracy_pixels")) +
-                 ", majority " + short_number(number_of(understanding, "group_accuracy_majority")));
+  for (const auto& stage : data.stages) {
+    for (const auto& section : stage.sections) out += headline_cards(section);
   }
   for (const auto& stage : data.stages) {
-    out += card(short_number(stage.mean_samples_per_s), "samples/s, " + escape_html(stage.name),
+    out += card(short_number(stage.mean_samples_per_s), "samples/s, " + stage.name,
                 "trained for " + format_duration(stage.training_s));
   }
-  return "<div class=\"cards\">" + out + "</div>";
+  return out.empty() ? "" : "<div class=\"cards\">" + out + "</div>";
+}
+
+std::string summary(const ReportData& data) {
+  return "<p class=\"soft\">" + escape_html(data.status.value("state", std::string("unknown"))) +
+         " at step " + std::to_string(data.status.value("step", int64_t{-1})) + " of " +
+         std::to_string(data.status.value("total_steps", int64_t{0})) + " · " +
+         std::to_string(data.world_size) + (data.world_size == 1 ? " rank" : " ranks") + " (" +
+         escape_html(data.status.value("backend", std::string())) + ", " +
+         escape_html(data.status.value("device", std::string())) + ") · " +
+         std::to_string(data.generations) + (data.generations == 1 ? " launch" : " launches") +
+         " · " + format_duration(data.wall_s) + " in all</p>";
 }
 
 }  // namespace
 
 std::string report_page(const ReportData& data) {
   const std::string name = escape_html(fs::path(data.run_directory).filename().string());
-  const std::string state = data.status.value("state", std::string("unknown"));
   std::string page =
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name="
       "\"viewport\" content=\"width=device-width, initial-scale=1\"><title>" +
       name + " · Espalier</title><style>" + report_style() + "</style></head><body><main>";
-  page += "<h1>" + name + "</h1><p class=\"soft\">" + escape_html(state) + " at step " +
-          std::to_string(data.status.value("step", int64_t{-1})) + " of " +
-          std::to_string(data.status.value("total_steps", int64_t{0})) + " · " +
-          std::to_string(data.world_size) + (data.world_size == 1 ? " rank" : " ranks") + " (" +
-          escape_html(data.status.value("backend", std::string())) + ", " +
-          escape_html(data.status.value("device", std::string())) + ") · " +
-          std::to_string(data.generations) + (data.generations == 1 ? " launch" : " launches") +
-          " · " + format_duration(data.wall_s) + " in all</p>";
-  page += headline(data);
-  const std::string tokenizer_stage = stage_with(data, "tokenizer");
-  page += tokenizer_section(data) + pictures_of(data, tokenizer_stage);
-  page += understanding_section(data) + generation_section(data);
-  for (const auto& stage : data.stages) {
-    if (stage.name != tokenizer_stage) page += pictures_of(data, stage.name);
-  }
-  page += training_part(data) + throughput_part(data) + events_part(data);
+  page += "<h1>" + name + "</h1>" + summary(data) + headline(data);
+  for (const auto& stage : data.stages) page += stage_sections(data, stage);
+  for (const auto& stage : data.stages) page += training_part(stage);
+  page += throughput_part(data) + events_part(data);
   if (!data.config.empty()) {
     page +=
         "<h2>Config</h2><details><summary>every setting, and where it came from</summary><pre>" +
@@ -162,17 +148,14 @@ std::string report_page(const ReportData& data) {
 
 std::string write_report(const std::string& run_directory) {
   const ReportData data = read_report_data(run_directory);
-  const auto write = [&](const std::string& name, const std::string& text) {
-    const std::string path = run_directory + "/" + name;
-    std::ofstream file(path + ".new", std::ios::binary | std::ios::trunc);
-    file << text << std::flush;
-    std::error_code error;
-    if (file) fs::rename(path + ".new", path, error);
-    if (!file || error) throw ConfigError(path + " cannot be written");
-    return path;
-  };
-  write("report.json", report_json(data).dump(2) + "\n");
-  return write("report.html", report_page(data));
+  const std::string page = run_directory + "/report.html";
+  try {
+    replace_durably(run_directory + "/report.json", report_json(data).dump(2) + "\n");
+    replace_durably(page, report_page(data));
+  } catch (const StorageError& error) {  // a folder that is not ours to write
+    throw ConfigError(error.what());
+  }
+  return page;
 }
 
 }  // namespace espalier

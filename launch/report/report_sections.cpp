@@ -2,228 +2,186 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <set>
-#include <string_view>
+#include <vector>
 
-#include "launch/report/report_chart.h"
-#include "launch/report/report_values.h"
+#include "launch/report/report_bars.h"
+#include "launch/report/report_pictures.h"
+#include "launch/report/report_svg.h"
 
 namespace espalier {
-namespace fs = std::filesystem;
-using nlohmann::json;
-
 namespace {
 
-constexpr size_t kIntermediatePicturesShown = 8;
-constexpr size_t kExamplesShown = 24;
-constexpr std::string_view kByStage = "_by_stage";
+constexpr size_t kRowsShown = 24;  // of a table; the rest is folded away
 
-// "drawn_seen": names of the drawings, in the order of the sheet.
-std::string names_on_sheet(const ReportData& data, const std::string& key) {
-  const json& generation = section_of(data, "generation");
+std::string cell(const std::string& html, const char* css = "n") {
+  return std::string("<td class=\"") + css + "\">" + html + "</td>";
+}
+
+std::string with_unit(const std::string& label, const std::string& unit) {
+  return escape_html(unit.empty() ? label : label + " (" + unit + ")");
+}
+
+// Labels of all baselines in the order in which they come first.
+std::vector<std::string> baseline_labels(const Section& section) {
+  std::vector<std::string> labels;
+  for (const auto& metric : section.metrics) {
+    for (const auto& baseline : metric.baselines) {
+      if (std::find(labels.begin(), labels.end(), baseline.label) == labels.end()) {
+        labels.push_back(baseline.label);
+      }
+    }
+  }
+  return labels;
+}
+
+// One row: the value, then each baseline in its column; the best of them all in bold.
+std::string metric_row(const Metric& metric, const std::vector<std::string>& labels) {
+  const Baseline* best = best_baseline(metric);
+  const bool is_best = best == nullptr || (metric.is_lower_better ? metric.value <= best->value
+                                                                  : metric.value >= best->value);
+  const auto bold = [](const std::string& text) { return "<b>" + text + "</b>"; };
+  const std::string value = with_error(metric.value, metric.standard_error);
+  std::string out = std::string(metric.is_headline ? "<tr class=\"ours\">" : "<tr>") + "<td>" +
+                    with_unit(metric.label, metric.unit) + "</td>" +
+                    cell(is_best && best != nullptr ? bold(value) : value);
+  for (const auto& label : labels) {
+    const auto found =
+        std::find_if(metric.baselines.begin(), metric.baselines.end(),
+                     [&](const Baseline& baseline) { return baseline.label == label; });
+    if (found == metric.baselines.end()) {
+      out += "<td></td>";
+      continue;
+    }
+    const std::string text = short_number(found->value);
+    out += cell(!is_best && found->value == best->value ? bold(text) : text);
+  }
+  return out + "</tr>";
+}
+
+std::string metrics_table(const Section& section) {
+  if (section.metrics.empty()) return "";
+  const std::vector<std::string> labels = baseline_labels(section);
+  std::string out = "<div class=\"scroll\"><table><tr><th></th><th class=\"n\">this run</th>";
+  for (const auto& label : labels) out += "<th class=\"n\">" + escape_html(label) + "</th>";
+  out += "</tr>";
+  for (const auto& metric : section.metrics) out += metric_row(metric, labels);
+  return out + "</table></div>";
+}
+
+std::string series_charts(const Section& section) {
   std::string out;
-  if (!generation.contains(key) || !generation[key].is_array()) return out;
-  for (const auto& name : generation[key]) out += (out.empty() ? "" : ", ") + text_of(name);
+  for (const auto& series : section.series) {
+    const std::string chart = bar_chart(series);
+    if (!chart.empty()) out += "<div class=\"panel\">" + chart + "</div>";
+  }
+  return out.empty() ? "" : "<div class=\"grid wide\">" + out + "</div>";
+}
+
+std::string series_rows(const Series& series) {
+  std::string out = "<tr><td>" + with_unit(series.label, series.unit) + "</td>";
+  for (const double value : series.values) out += cell(short_number(value));
+  out += "</tr>";
+  for (const auto& baseline : series.baselines) {
+    out += "<tr><td class=\"soft under\">" + escape_html(baseline.label) +
+           format("</td><td class=\"all soft\" colspan=\"%zu\">", series.places.size()) +
+           short_number(baseline.value) + "</td></tr>";
+  }
   return out;
 }
 
-std::string caption_of(const ReportData& data, const ReportPicture& image) {
-  const std::string name = fs::path(image.path).stem().string();
-  if (name.ends_with("-reconstructions")) {
-    return "First row: test images. Below: what comes back from 1, 2, … stages of codes.";
-  }
-  for (const char* kind : {"seen", "unseen"}) {
-    if (!name.ends_with(std::string("-drawn-") + kind)) continue;
-    return "Names " + std::string(kind) +
-           " in training. In threes: the real image, the same through the tokenizer, and what was "
-           "drawn from its name. " +
-           (image.is_final ? names_on_sheet(data, std::string("drawn_") + kind) : "");
-  }
-  return "";
-}
-
-std::string picture(const ReportData& data, const ReportPicture& image) {
-  std::ifstream file(image.path, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  const std::string name = escape_html(fs::path(image.path).stem().string());
-  const std::string caption = caption_of(data, image);
-  return "<figure><img alt=\"" + name + "\" src=\"data:image/png;base64," + base64(bytes) +
-         "\"><figcaption><b>" + name + "</b> " + caption + "</figcaption></figure>";
-}
-
-// Arrays that hold one value for each number of residual stages, side by side.
-std::string table_by_stage(const json& object) {
-  size_t columns = 0;
-  std::vector<std::pair<std::string, std::vector<double>>> rows;
-  for (const auto& [key, value] : object.items()) {
-    const auto at = key.find(kByStage);
-    if (at == std::string::npos) continue;
-    rows.emplace_back(std::string(key).erase(at, kByStage.size()), numbers_of(object, key));
-    columns = std::max(columns, rows.back().second.size());
-  }
-  if (rows.empty()) return "";
-  std::string out = "<div class=\"scroll\"><table><tr><th>stages of codes used</th>";
-  for (size_t i = 1; i <= columns; ++i) out += "<th class=\"n\">" + std::to_string(i) + "</th>";
-  out += "</tr>";
-  for (const auto& [name, values] : rows) {
-    out += "<tr><td>" + spaced(name) + "</td>";
-    for (size_t i = 0; i < columns; ++i) {
-      out += "<td class=\"n\">" + (i < values.size() ? short_number(values[i]) : "") + "</td>";
+// Series over the same places stand in one table, under one head.
+std::string series_tables(const Section& section) {
+  std::string out;
+  std::vector<bool> is_done(section.series.size(), false);
+  for (size_t first = 0; first < section.series.size(); ++first) {
+    const Series& head = section.series[first];
+    if (is_done[first] || head.places.empty()) continue;
+    out += "<div class=\"scroll\"><table><tr><th>" + escape_html(head.axis) + "</th>";
+    for (const auto& place : head.places) {
+      out += "<th class=\"n\">" + escape_html(place) + "</th>";
     }
     out += "</tr>";
+    for (size_t i = first; i < section.series.size(); ++i) {
+      const Series& series = section.series[i];
+      if (series.axis != head.axis || series.places != head.places) continue;
+      is_done[i] = true;
+      out += series_rows(series);
+    }
+    out += "</table></div>";
   }
-  return out + "</table></div>";
+  return out;
 }
 
-std::string table_of_examples(const json& list) {
-  // What is true beside what the model says; JSON has no order of its own.
-  std::vector<std::string> columns;
-  for (const char* key : {"caption", "written", "group", "answered"}) {
-    if (list[0].contains(key)) columns.push_back(key);
-  }
-  for (const auto& row : list) {
-    for (const auto& [key, value] : row.items()) {
-      if (std::find(columns.begin(), columns.end(), key) == columns.end()) columns.push_back(key);
-    }
-  }
+std::string rows_of(const Table& table, size_t begin, size_t end) {
   std::string out = "<div class=\"scroll\"><table><tr>";
-  for (const auto& column : columns) out += "<th>" + spaced(column) + "</th>";
+  for (const auto& column : table.columns) out += "<th>" + escape_html(column) + "</th>";
   out += "</tr>";
-  for (size_t i = 0; i < std::min(list.size(), kExamplesShown); ++i) {
+  for (size_t row = begin; row < end; ++row) {
     out += "<tr>";
-    for (const auto& column : columns) {
-      out += "<td>" + (list[i].contains(column) ? text_of(list[i][column]) : "") + "</td>";
-    }
+    for (const auto& text : table.rows[row]) out += "<td>" + escape_html(text) + "</td>";
     out += "</tr>";
   }
   return out + "</table></div>";
 }
 
-// Whatever else an evaluation found: single values in a table, lists of objects as tables.
-std::string generic(const json& object, const std::set<std::string>& shown) {
-  std::string rows;
-  std::string tables;
-  for (const auto& [key, value] : object.items()) {
-    if (shown.contains(key) || key.find(kByStage) != std::string::npos) continue;
-    const bool is_list = value.is_array() && !value.empty();
-    if (is_list && std::all_of(value.begin(), value.end(), [](auto& v) { return v.is_object(); })) {
-      tables += "<h3>" + spaced(key) + "</h3>" + table_of_examples(value);
-    } else if (is_list || value.is_object()) {
-      tables += "<details><summary>" + spaced(key) + "</summary><pre>" +
-                escape_html(value.dump(1)) + "</pre></details>";
-    } else {
-      rows += "<tr><td>" + spaced(key) + "</td><td class=\"n\">" + text_of(value) + "</td></tr>";
-    }
-  }
-  if (!rows.empty()) rows = "<table>" + rows + "</table>";
-  return rows + tables;
+std::string table_html(const Table& table) {
+  if (table.rows.empty()) return "";
+  const size_t shown = std::min(table.rows.size(), kRowsShown);
+  std::string out = "<h4>" + escape_html(table.title) + "</h4>" + rows_of(table, 0, shown);
+  if (shown == table.rows.size()) return out;
+  return out + format("<details><summary>%zu more</summary>", table.rows.size() - shown) +
+         rows_of(table, shown, table.rows.size()) + "</details>";
 }
 
-std::vector<Bar> bars_of(const std::vector<double>& values) {
-  std::vector<Bar> bars;
-  for (size_t i = 0; i < values.size(); ++i) bars.push_back({std::to_string(i + 1), values[i]});
-  return bars;
+std::string section_html(const ReportData& data, const Section& section) {
+  const std::string& title = section.title.empty() ? section.name : section.title;
+  std::string out = "<h3>" + escape_html(title) + "</h3>";
+  if (!section.text.empty()) out += "<p>" + escape_html(section.text) + "</p>";
+  const std::string cards = headline_cards(section);
+  if (!cards.empty()) out += "<div class=\"cards few\">" + cards + "</div>";
+  out += metrics_table(section) + series_charts(section) + series_tables(section);
+  for (const auto& table : section.tables) out += table_html(table);
+  return out + pictures_of(data, section);
 }
 
 }  // namespace
 
-std::string base64(const std::string& bytes) {
-  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+std::string card(const std::string& value, const std::string& what, const std::string& beside) {
+  return "<div class=\"card\"><span>" + escape_html(what) + "</span><b>" + escape_html(value) +
+         "</b><span>" + escape_html(beside) + "</span></div>";
+}
+
+std::string with_error(double value, double standard_error) {
+  if (!std::isfinite(value) || !std::isfinite(standard_error)) return short_number(value);
+  if (standard_error <= 0) return short_number(value) + " ± 0";
+  constexpr int kMostDecimals = 8;
+  const int decimals =
+      std::clamp(1 - static_cast<int>(std::floor(std::log10(standard_error))), 0, kMostDecimals);
+  return format("%.*f ± %.*f", decimals, value, decimals, standard_error);
+}
+
+std::string headline_cards(const Section& section) {
   std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0u);
-    }
-    for (size_t j = 0; j < 4; ++j) {
-      out += i + j <= bytes.size() ? kDigits[group >> (18 - 6 * j) & 63] : '=';
-    }
+  for (const auto& metric : section.metrics) {
+    if (!metric.is_headline) continue;
+    const Baseline* best = best_baseline(metric);
+    out += card(short_number(metric.value) + (metric.unit.empty() ? "" : " " + metric.unit),
+                metric.label, best == nullptr ? "" : best->label + " " + short_number(best->value));
   }
   return out;
 }
 
-std::string pictures_of(const ReportData& data, const std::string& stage) {
-  if (stage.empty()) return "";
+std::string stage_sections(const ReportData& data, const ReportStage& stage) {
   std::string out;
-  std::vector<const ReportPicture*> earlier;
-  for (const auto& image : data.pictures) {
-    if (image.stage != stage) continue;
-    if (image.is_final) {
-      out += picture(data, image);
-    } else {
-      earlier.push_back(&image);
-    }
+  for (const auto& section : stage.sections) out += section_html(data, section);
+  out += earlier_pictures_of(data, stage);
+  if (out.empty()) return "";
+  std::string when;
+  if (!stage.sections.empty() && stage.evaluated_step >= 0) {
+    when = "<p class=\"soft\">after " + std::to_string(stage.evaluated_step) + " steps" +
+           (stage.is_final ? "" : "; the stage goes on") + "</p>";
   }
-  if (earlier.empty()) return out;
-  const size_t first = earlier.size() - std::min(earlier.size(), kIntermediatePicturesShown);
-  std::string shown;
-  for (size_t i = first; i < earlier.size(); ++i) shown += picture(data, *earlier[i]);
-  if (out.empty()) return shown;
-  return out + "<details><summary>while it trained</summary>" + shown + "</details>";
-}
-
-std::string tokenizer_section(const ReportData& data) {
-  const json& tokenizer = section_of(data, "tokenizer");
-  if (tokenizer.empty()) return "";
-  const auto psnr = numbers_of(tokenizer, "psnr_db_by_stage");
-  std::string out =
-      "<h2>Tokenizer</h2><p>An image becomes codes from a cascade of residual quantizer stages. "
-      "The first stages are decoded to pixels; all of them together toward the features of a "
-      "frozen teacher. Values are of the held-out test split.</p><div class=\"grid wide\">";
-  out += panel(bar_chart("PSNR by stages used (dB)", bars_of(psnr),
-                         number_of(tokenizer, "psnr_db_mean_image"), "mean image"));
-  out += panel(bar_chart("Teacher cosine by stages used",
-                         bars_of(numbers_of(tokenizer, "semantic_cosine_by_stage")), std::nan(""),
-                         ""));
-  out += panel(bar_chart(
-      "Group accuracy, nearest neighbours", bars_of(numbers_of(tokenizer, "group_knn_by_stage")),
-      number_of(section_of(data, "understanding"), "group_accuracy_pixels"), "raw pixels"));
-  out += panel(bar_chart("Codes in use, by stage",
-                         bars_of(numbers_of(tokenizer, "code_usage_by_stage")), std::nan(""), ""));
-  return out + "</div>" + table_by_stage(tokenizer) + generic(tokenizer, {});
-}
-
-std::string understanding_section(const ReportData& data) {
-  const json& understanding = section_of(data, "understanding");
-  if (understanding.empty()) return "";
-  struct Row {
-    const char* key;
-    const char* label;
-    bool is_ours = false;
-  };
-  constexpr Row kRows[] = {{"group_accuracy_majority", "always the most common group"},
-                           {"group_accuracy_pixels", "nearest neighbour on raw pixels"},
-                           {"group_accuracy_teacher", "nearest neighbour on teacher features"},
-                           {"group_accuracy", "this model", true}};
-  std::string out =
-      "<h2>Understanding</h2><p>The understanding branch answers from the image's codes. Held-out "
-      "images, beside what simpler means reach.</p><table><tr><th>which of the groups?</th>"
-      "<th class=\"n\">accuracy</th></tr>";
-  std::set<std::string> shown;
-  for (const auto& row : kRows) {
-    shown.insert(row.key);
-    double value = number_of(understanding, row.key);
-    if (row.key == std::string("group_accuracy_teacher") && !std::isfinite(value)) {
-      value = number_of(section_of(data, "tokenizer"), "group_knn_teacher");
-    }
-    if (!std::isfinite(value)) continue;
-    out += std::string(row.is_ours ? "<tr class=\"ours\">" : "<tr>") + "<td>" + row.label +
-           "</td><td class=\"n\">" + short_number(value) + "</td></tr>";
-  }
-  return out + "</table>" + generic(understanding, shown);
-}
-
-std::string generation_section(const ReportData& data) {
-  const json& generation = section_of(data, "generation");
-  if (generation.empty()) return "";
-  return "<h2>Generation</h2><p>The generation branch draws codes from a name; the tokenizer turns "
-         "them into pixels.</p>" +
-         table_by_stage(generation) +
-         generic(generation, {"drawn_seen", "drawn_unseen", "drawn_columns"});
+  return "<h2>" + escape_html(stage.name) + "</h2>" + when + out;
 }
 
 }  // namespace espalier

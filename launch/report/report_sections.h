@@ -6,14 +6,16 @@
 
 namespace espalier {
 
-// The parts of the page that show what was learnt; "" where a run has nothing to show yet.
-std::string tokenizer_section(const ReportData& data);
-std::string understanding_section(const ReportData& data);
-std::string generation_section(const ReportData& data);
+// What the evaluations of a stage found, section by section, and its pictures; "" where there is
+// nothing to show yet. Knows no metric by name: sections describe themselves.
+std::string stage_sections(const ReportData& data, const ReportStage& stage);
 
-// Pictures of a stage's last evaluation, and folded away, those made while it trained.
-std::string pictures_of(const ReportData& data, const std::string& stage);
+// Cards of the metrics that are headlines: value, label, and the best baseline beside it.
+std::string headline_cards(const Section& section);
 
-std::string base64(const std::string& bytes);
+std::string card(const std::string& value, const std::string& what, const std::string& beside);
+
+// "0.573 ± 0.014": as many digits as the error leaves meaning to.
+std::string with_error(double value, double standard_error);
 
 }  // namespace espalier

@@ -4,8 +4,6 @@
 
 #include <ATen/Parallel.h>
 
-#include <algorithm>
-
 #include "models/kernels/attention.h"
 #include "models/kernels/tensor_pointers.h"
 
@@ -17,27 +15,38 @@ using kernels::with_kernel_type;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// body(rows, key-value head, scratch) for every sequence and key-value head.
+// What autograd keeps of a mask.
+struct SavedMask : torch::CustomClassHolder {
+  explicit SavedMask(AttentionMask kept) : mask(std::move(kept)) {}
+  AttentionMask mask;
+};
+
+c10::IValue save(const AttentionMask& mask) {
+  return c10::IValue::make_capsule(c10::make_intrusive<SavedMask>(mask));
+}
+
+AttentionMask restore(const c10::IValue& saved) {
+  return static_cast<const SavedMask&>(*saved.toCapsule()).mask;
+}
+
+// body(rows, key-value head, scratch) for every group and key-value head.
 template <class Body>
-void for_units(const kernels::AttentionShape& shape, const at::Tensor& spans, const Body& body) {
-  const auto* span = spans.const_data_ptr<int64_t>();
-  int64_t longest = 0;
-  for (int64_t i = 0; i < spans.size(0); ++i) longest = std::max(longest, span[3 * i + 2]);
-  const int64_t units = spans.size(0) * shape.kv_heads;
+void for_units(const kernels::AttentionShape& shape, const AttentionMask& mask, const Body& body) {
+  const int64_t units = mask.sequences() * shape.kv_heads;
   at::parallel_for(0, units, 8, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(
-        static_cast<size_t>(kernels::attention_scratch_floats(shape, longest)));
+        static_cast<size_t>(kernels::attention_scratch_floats(shape, mask.longest())));
     for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t* s = span + 3 * (unit / shape.kv_heads);
-      if (s[2] > 0) {
-        body(kernels::SequenceRows{s[0], s[1], s[2]}, unit % shape.kv_heads, scratch.data());
-      }
+      const MaskGroup& group = mask.groups()[static_cast<size_t>(unit / shape.kv_heads)];
+      const kernels::SequenceRows rows{group.first, group.stride, group.length,
+                                       group.rule == MaskRule::kCausal};
+      body(rows, unit % shape.kv_heads, scratch.data());
     }
   });
 }
 
 struct PackedAttentionFunction : torch::autograd::Function<PackedAttentionFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const at::Tensor& spans,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const AttentionMask& mask,
                             const AttentionHeads& heads, const RotaryTable& table) {
     const at::Tensor in = qkv.contiguous();
     const at::Tensor out = at::empty({in.size(0), heads.heads * heads.head_dim}, in.options());
@@ -46,12 +55,13 @@ struct PackedAttentionFunction : torch::autograd::Function<PackedAttentionFuncti
                                         pointer<float>(table.cosines), pointer<float>(table.sines)};
     with_kernel_type(in.scalar_type(), [&](auto t) {
       using T = decltype(t);
-      for_units(shape, spans, [&](const auto& rows, int64_t kv_head, float* scratch) {
+      for_units(shape, mask, [&](const auto& rows, int64_t kv_head, float* scratch) {
         kernels::attention(shape, rows, kv_head, pointer<T>(in), pointer<T>(out),
                            pointer<float>(log_sum), scratch);
       });
     });
-    ctx->save_for_backward({in, log_sum, spans, table.cosines, table.sines});
+    ctx->save_for_backward({in, log_sum, table.cosines, table.sines});
+    ctx->saved_data["mask"] = save(mask);
     ctx->saved_data["heads"] = heads.heads;
     ctx->saved_data["kv_heads"] = heads.kv_heads;
     return out;
@@ -59,15 +69,16 @@ struct PackedAttentionFunction : torch::autograd::Function<PackedAttentionFuncti
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
+    const AttentionMask mask = restore(ctx->saved_data["mask"]);
     const int64_t heads = ctx->saved_data["heads"].toInt();
     const int64_t kv_heads = ctx->saved_data["kv_heads"].toInt();
     const at::Tensor grad_out = grads[0].contiguous();
     const at::Tensor grad = at::empty_like(saved[0]);
     const kernels::AttentionShape shape{heads, kv_heads, grad_out.size(1) / heads,
-                                        pointer<float>(saved[3]), pointer<float>(saved[4])};
+                                        pointer<float>(saved[2]), pointer<float>(saved[3])};
     with_kernel_type(grad.scalar_type(), [&](auto t) {
       using T = decltype(t);
-      for_units(shape, saved[2], [&](const auto& rows, int64_t kv_head, float* scratch) {
+      for_units(shape, mask, [&](const auto& rows, int64_t kv_head, float* scratch) {
         kernels::attention_backward(shape, rows, kv_head, pointer<T>(saved[0]),
                                     pointer<float>(saved[1]), pointer<T>(grad_out),
                                     pointer<T>(grad), scratch);
@@ -77,82 +88,63 @@ struct PackedAttentionFunction : torch::autograd::Function<PackedAttentionFuncti
   }
 };
 
-// Row of every token in a (sequences, longest) grid, and which cells hold a token. Empty cells
-// point at row 0.
-std::pair<at::Tensor, at::Tensor> padded_grid(const SequenceLayout& layout) {
-  const at::Tensor rows = at::zeros({layout.sequences(), layout.longest()}, at::kLong);
-  const at::Tensor filled = at::zeros({layout.sequences(), layout.longest()}, at::kBool);
-  const auto* span = layout.spans().const_data_ptr<int64_t>();
-  for (int64_t s = 0; s < layout.sequences(); ++s) {
-    for (int64_t t = 0; t < span[3 * s + 2]; ++t) {
-      rows.data_ptr<int64_t>()[s * layout.longest() + t] = span[3 * s] + t * span[3 * s + 1];
-      filled.data_ptr<bool>()[s * layout.longest() + t] = true;
+// The groups of a mask as sequences padded to one length. Empty cells point at row 0.
+struct PaddedGrid {
+  at::Tensor rows;     // (groups, longest) int64
+  at::Tensor filled;   // (groups, longest) bool: the cell holds a token
+  at::Tensor is_full;  // (groups) bool: the group's rule
+};
+
+PaddedGrid padded_grid(const AttentionMask& mask) {
+  const PaddedGrid grid{at::zeros({mask.sequences(), mask.longest()}, at::kLong),
+                        at::zeros({mask.sequences(), mask.longest()}, at::kBool),
+                        at::zeros({mask.sequences()}, at::kBool)};
+  auto* rows = grid.rows.data_ptr<int64_t>();
+  auto* filled = grid.filled.data_ptr<bool>();
+  auto* is_full = grid.is_full.data_ptr<bool>();
+  for (const MaskGroup& group : mask.groups()) {
+    *is_full++ = group.rule == MaskRule::kFull;
+    for (int64_t t = 0; t < group.length; ++t) {
+      rows[t] = group.first + t * group.stride;
+      filled[t] = true;
     }
+    rows += mask.longest();
+    filled += mask.longest();
   }
-  return {rows, filled};
+  return grid;
+}
+
+// (groups, 1, longest, longest) bool: which cells of its group a cell sees. A cell without a token
+// sees what it would otherwise, so that its softmax has something to sum; nobody reads it.
+at::Tensor visible_cells(const PaddedGrid& grid) {
+  const int64_t longest = grid.filled.size(1);
+  const at::Tensor is_past = at::ones({longest, longest}, at::kBool).tril();
+  return is_past.logical_or(grid.is_full.view({-1, 1, 1, 1}))
+      .logical_and(grid.filled.view({-1, 1, 1, longest}));
 }
 
 }  // namespace
 
-SequenceLayout SequenceLayout::from_lengths(const std::vector<int64_t>& lengths) {
-  SequenceLayout layout;
-  layout.spans_ = at::empty({static_cast<int64_t>(lengths.size()), 3}, at::kLong);
-  auto* span = layout.spans_.data_ptr<int64_t>();
-  for (const int64_t length : lengths) {
-    *span++ = layout.rows_;
-    *span++ = 1;
-    *span++ = length;
-    layout.rows_ += length;
-    layout.longest_ = std::max(layout.longest_, length);
-  }
-  return layout;
-}
-
-SequenceLayout SequenceLayout::position_major(int64_t count, int64_t length) {
-  SequenceLayout layout;
-  layout.spans_ = at::empty({count, 3}, at::kLong);
-  layout.spans_.select(1, 0).copy_(at::arange(count, at::kLong));
-  layout.spans_.select(1, 1).fill_(count);
-  layout.spans_.select(1, 2).fill_(length);
-  layout.rows_ = count * length;
-  layout.longest_ = length;
-  return layout;
-}
-
-RotaryTable make_rotary_table(int64_t length, int64_t head_dim, double base) {
-  const at::Tensor steps = at::arange(0, head_dim, 2, at::kDouble) / static_cast<double>(head_dim);
-  const at::Tensor frequencies = at::pow(base, -steps);
-  const at::Tensor angles = at::outer(at::arange(length, at::kDouble), frequencies);
-  return {angles.cos().to(at::kFloat).contiguous(), angles.sin().to(at::kFloat).contiguous()};
-}
-
-at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, int64_t first) {
-  const at::Tensor c = table.cosines.narrow(0, first, x.size(-2)).to(x.options());
-  const at::Tensor s = table.sines.narrow(0, first, x.size(-2)).to(x.options());
-  const auto halves = x.chunk(2, -1);
-  return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1);
-}
-
-at::Tensor packed_attention(const at::Tensor& qkv, const SequenceLayout& layout,
+at::Tensor packed_attention(const at::Tensor& qkv, const AttentionMask& mask,
                             const AttentionHeads& heads, const RotaryTable& table) {
-  TORCH_CHECK(qkv.dim() == 2 && qkv.size(0) == layout.rows() && qkv.size(1) == heads.row_width(),
-              "packed_attention wants (", layout.rows(), ", ", heads.row_width(), "), got ",
+  TORCH_CHECK(qkv.dim() == 2 && qkv.size(0) == mask.rows() && qkv.size(1) == heads.row_width(),
+              "packed_attention wants (", mask.rows(), ", ", heads.row_width(), "), got ",
               qkv.sizes());
-  TORCH_CHECK(!table.cosines.defined() || table.cosines.size(0) >= layout.longest(),
-              "packed_attention: a sequence of ", layout.longest(), " tokens is longer than the ",
+  TORCH_CHECK(!table.cosines.defined() || table.cosines.size(0) >= mask.longest(),
+              "packed_attention: a sequence of ", mask.longest(), " tokens is longer than the ",
               table.cosines.size(0), " positions of the rotary table");
   if (!kernels::has_kernel_type(qkv) || heads.head_dim % simd::kLanes != 0) {
-    return composed_packed_attention(qkv, layout, heads, table);
+    return composed_packed_attention(qkv, mask, heads, table);
   }
-  return PackedAttentionFunction::apply(qkv, layout.spans(), heads, table);
+  return PackedAttentionFunction::apply(qkv, mask, heads, table);
 }
 
-at::Tensor composed_packed_attention(const at::Tensor& qkv, const SequenceLayout& layout,
+at::Tensor composed_packed_attention(const at::Tensor& qkv, const AttentionMask& mask,
                                      const AttentionHeads& heads, const RotaryTable& table) {
-  const auto [grid, filled] = padded_grid(layout);
-  const at::Tensor rows = grid.to(qkv.device());
-  const int64_t batch = layout.sequences();
-  const int64_t length = layout.longest();
+  const PaddedGrid grid = padded_grid(mask);
+  const at::Tensor rows = grid.rows.to(qkv.device());
+  const int64_t batch = mask.sequences();
+  const int64_t length = mask.longest();
   const auto head_tensor = [&](int64_t first_head, int64_t count) {
     return qkv.narrow(1, first_head * heads.head_dim, count * heads.head_dim)
         .index_select(0, rows.flatten())
@@ -171,9 +163,12 @@ at::Tensor composed_packed_attention(const at::Tensor& qkv, const SequenceLayout
     k = k.repeat_interleave(group, 1);
     v = v.repeat_interleave(group, 1);
   }
+  // Padding is last in a sequence, so causal queries with a token see none of it.
+  const std::optional<at::Tensor> visible =
+      mask.is_causal() ? std::nullopt : std::optional(visible_cells(grid).to(qkv.device()));
   const at::Tensor out =
-      at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true).transpose(1, 2);
-  const at::Tensor cells = filled.to(qkv.device()).flatten().nonzero().squeeze(1);
+      at::scaled_dot_product_attention(q, k, v, visible, 0.0, mask.is_causal()).transpose(1, 2);
+  const at::Tensor cells = grid.filled.to(qkv.device()).flatten().nonzero().squeeze(1);
   const at::Tensor tokens =
       out.reshape({batch * length, heads.heads * heads.head_dim}).index_select(0, cells);
   return at::zeros({qkv.size(0), tokens.size(1)}, tokens.options())

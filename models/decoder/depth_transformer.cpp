@@ -25,26 +25,25 @@ DepthTransformerImpl::DepthTransformerImpl(const DepthTransformerOptions& option
   }
 }
 
-torch::Tensor DepthTransformerImpl::forward(const torch::Tensor& hidden,
-                                            const torch::Tensor& code_sums) {
+at::Tensor DepthTransformerImpl::forward(const at::Tensor& hidden, const at::Tensor& code_sums) {
   const int64_t positions = hidden.size(0);
   const int64_t stages = code_sums.defined() ? code_sums.size(0) + 1 : 1;
   TORCH_CHECK(stages <= options_.stages, "the depth transformer has ", options_.stages,
               " stages, code sums of ", stages - 1, " were given");
-  torch::Tensor x = from_context_->forward(hidden).to(torch::kFloat);
+  at::Tensor x = from_context_->forward(hidden).to(torch::kFloat);
   if (stages > 1) {
     x = torch::cat({x, from_codes_->forward(code_sums.flatten(0, 1)).to(torch::kFloat)});
   }
   x = (x.view({stages, positions, options_.width}) +
        stage_embedding_.narrow(0, 0, stages).unsqueeze(1))
           .flatten(0, 1);
-  const auto layout = SequenceLayout::position_major(positions, stages);
+  const auto mask = AttentionMask::position_major(positions, stages);
   Residual residual{x, {}};
   for (const auto& block : *blocks_) {
-    residual = block->as<TransformerBlock>()->forward(residual, layout, RotaryTable{});
+    residual = block->as<TransformerBlock>()->forward(residual, mask, RotaryTable{});
   }
-  const torch::Tensor y = norm_->forward(residual);
-  std::vector<torch::Tensor> logits;
+  const at::Tensor y = norm_->forward(residual);
+  std::vector<at::Tensor> logits;
   for (int64_t stage = 0; stage < stages; ++stage) {
     logits.push_back(heads_[static_cast<size_t>(stage)]->as<Linear>()->forward(
         y.narrow(0, stage * positions, positions)));

@@ -21,7 +21,7 @@ struct DepthTransformerOptions {
   double norm_epsilon = 1e-6;
 };
 
-// Head of the generation branch: predicts the residual codes of an image position one after the
+// Head of a branch for codes: predicts the residual codes of an image position one after the
 // other. For hidden state h and code vectors e_1..e_D the inputs are u_0 = W_h h and
 // u_d = W_e (e_1 + .. + e_d), d = 1..D-1; causal layers over these D tokens; a classifier per
 // stage, since every stage has its own codebook (VILA-U's depth transformer, with plain-width
@@ -33,12 +33,12 @@ class DepthTransformerImpl : public torch::nn::Module {
   // code_sums_SMC[d-1] = e_1 + .. + e_d of each of the M positions, for as many d as are known
   // (D-1 in training, fewer while sampling; may be undefined for none). Returns logits
   // (stages known + 1, M, codebook_size): stage d depends on codes of stages before d only.
-  torch::Tensor forward(const torch::Tensor& hidden_MD, const torch::Tensor& code_sums_SMC);
+  at::Tensor forward(const at::Tensor& hidden_MD, const at::Tensor& code_sums_SMC);
 
  private:
   DepthTransformerOptions options_;
   Linear from_context_{nullptr}, from_codes_{nullptr};
-  torch::Tensor stage_embedding_;
+  at::Tensor stage_embedding_;
   torch::nn::ModuleList blocks_, heads_;
   RmsNorm norm_{nullptr};
 };

@@ -16,7 +16,8 @@ constexpr double kPlausible = 0.2;
 
 // Embeddings of [prompt, begin of image], padded on the left; returns them with the padding.
 std::pair<at::Tensor, std::vector<int64_t>> embed_prompts(
-    YModel& model, const std::vector<std::vector<int64_t>>& prompts, at::Device device) {
+    YModel& model, int64_t branch, const std::vector<std::vector<int64_t>>& prompts,
+    at::Device device) {
   size_t longest = 0;
   for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
   std::vector<int64_t> ids, sources, padding, lengths;
@@ -33,18 +34,19 @@ std::pair<at::Tensor, std::vector<int64_t>> embed_prompts(
   TokenRows rows;
   rows.text_ids = at::tensor(ids, at::kLong).to(device);
   rows.sources = at::tensor(sources, at::kLong).to(device);
-  rows.layout = SequenceLayout::from_lengths(lengths);
-  return {model->embed(rows), padding};
+  rows.mask = AttentionMask::from_lengths(lengths);
+  return {model->embed(rows, branch), padding};
 }
 
-at::Tensor embed_position(YModel& model, const at::Tensor& code_sums, int64_t position) {
+at::Tensor embed_position(YModel& model, int64_t branch, const at::Tensor& code_sums,
+                          int64_t position) {
   const int64_t batch = code_sums.size(0);
   TokenRows rows;
   rows.code_sums = code_sums;
   rows.positions = at::full({batch}, position, code_sums.options().dtype(at::kLong));
   rows.sources = at::arange(batch, rows.positions.options()) + kFirstText;
-  rows.layout = SequenceLayout::from_lengths(std::vector<int64_t>(static_cast<size_t>(batch), 1));
-  return model->embed(rows);
+  rows.mask = AttentionMask::from_lengths(std::vector<int64_t>(static_cast<size_t>(batch), 1));
+  return model->embed(rows, branch);
 }
 
 }  // namespace
@@ -79,7 +81,8 @@ at::Tensor sample_rows(const at::Tensor& logits, const at::Tensor& uniforms,
   return order.gather(1, index.unsqueeze(1)).squeeze(1);
 }
 
-at::Tensor draw_codes(YModel& model, const std::vector<std::vector<int64_t>>& prompts,
+at::Tensor draw_codes(YModel& model, int64_t branch,
+                      const std::vector<std::vector<int64_t>>& prompts,
                       const std::vector<int64_t>& null_prompt, const at::Tensor& codebooks,
                       const at::Tensor& uniforms, const SamplingOptions& options) {
   const torch::NoGradGuard no_grad;
@@ -88,20 +91,21 @@ at::Tensor draw_codes(YModel& model, const std::vector<std::vector<int64_t>>& pr
   const bool is_guided = options.guidance != 1.0;
   auto all_prompts = prompts;
   if (is_guided) all_prompts.insert(all_prompts.end(), prompts.size(), null_prompt);
-  auto [embeddings, padding] = embed_prompts(model, all_prompts, codebooks.device());
+  auto [embeddings, padding] = embed_prompts(model, branch, all_prompts, codebooks.device());
   const auto rows = static_cast<int64_t>(all_prompts.size());
   int64_t count = embeddings.size(0) / rows;
-  KeyValueCache cache(model->cache_layers(Branch::kGeneration), padding,
-                      count + shape.image_positions, codebooks.device());
+  KeyValueCache cache(model->cache_layers(branch), padding, count + shape.image_positions,
+                      codebooks.device());
   const at::Tensor codes =
       at::zeros({batch, shape.image_positions, shape.stages}, uniforms.options().dtype(at::kLong));
   for (int64_t position = 0; position < shape.image_positions; ++position) {
-    const at::Tensor hidden = model->step(embeddings, Branch::kGeneration, cache, count)
+    const at::Tensor hidden = model->step(embeddings, branch, cache, count)
                                   .view({rows, count, shape.width})
                                   .select(1, count - 1);
     at::Tensor sums;  // (stages so far, rows, channels)
     for (int64_t stage = 0; stage < shape.stages; ++stage) {
-      at::Tensor logits = model->depth()->forward(hidden, sums).select(0, stage).to(at::kFloat);
+      at::Tensor logits =
+          model->depth(branch)->forward(hidden, sums).select(0, stage).to(at::kFloat);
       if (is_guided) {
         logits = guided_logits(logits.narrow(0, 0, batch), logits.narrow(0, batch, batch),
                                options.guidance);
@@ -114,30 +118,32 @@ at::Tensor draw_codes(YModel& model, const std::vector<std::vector<int64_t>>& pr
       const at::Tensor sum = sums.defined() ? sums.select(0, stage - 1) + vectors : vectors;
       sums = sums.defined() ? at::cat({sums, sum.unsqueeze(0)}) : sum.unsqueeze(0);
     }
-    embeddings = embed_position(model, sums.select(0, shape.stages - 1), position);
+    embeddings = embed_position(model, branch, sums.select(0, shape.stages - 1), position);
     count = 1;
   }
   return codes;
 }
 
-std::vector<std::vector<int32_t>> continue_text(YModel& model, const TokenRows& rows,
-                                                int64_t end_id, int64_t max_tokens) {
+std::vector<std::vector<int32_t>> continue_text(YModel& model, int64_t branch,
+                                                const TokenRows& rows, int64_t end_id,
+                                                int64_t max_tokens) {
   const torch::NoGradGuard no_grad;
-  const int64_t batch = rows.layout.sequences();
-  int64_t count = rows.layout.longest();
-  TORCH_CHECK(batch * count == rows.layout.rows(), "continue_text wants sequences of one length");
-  KeyValueCache cache(model->cache_layers(Branch::kUnderstanding),
+  const int64_t batch = rows.mask.sequences();
+  int64_t count = rows.mask.longest();
+  TORCH_CHECK(batch * count == rows.mask.rows() && rows.mask.is_causal(),
+              "continue_text wants causal sequences of one length, got ", rows.mask);
+  KeyValueCache cache(model->cache_layers(branch),
                       std::vector<int64_t>(static_cast<size_t>(batch), 0), count + max_tokens,
                       rows.sources.device());
-  at::Tensor embeddings = model->embed(rows);
+  at::Tensor embeddings = model->embed(rows, branch);
   std::vector<std::vector<int32_t>> texts(static_cast<size_t>(batch));
   std::vector<bool> ended(static_cast<size_t>(batch), false);
   for (int64_t token = 0; token < max_tokens; ++token) {
-    const at::Tensor hidden = model->step(embeddings, Branch::kUnderstanding, cache, count)
+    const at::Tensor hidden = model->step(embeddings, branch, cache, count)
                                   .view({batch, count, model->options().width})
                                   .select(1, count - 1)
                                   .contiguous();
-    const at::Tensor next = model->text_logits(hidden).argmax(-1);
+    const at::Tensor next = model->text_logits(hidden, branch).argmax(-1);
     const at::Tensor on_host = next.to(at::kCPU);
     for (size_t b = 0; b < texts.size(); ++b) {
       const int64_t id = on_host[static_cast<int64_t>(b)].item<int64_t>();
@@ -148,8 +154,8 @@ std::vector<std::vector<int32_t>> continue_text(YModel& model, const TokenRows& 
     TokenRows more;
     more.text_ids = next;
     more.sources = at::arange(batch, next.options()) + kFirstText;
-    more.layout = SequenceLayout::from_lengths(std::vector<int64_t>(texts.size(), 1));
-    embeddings = model->embed(more);
+    more.mask = AttentionMask::from_lengths(std::vector<int64_t>(texts.size(), 1));
+    embeddings = model->embed(more, branch);
     count = 1;
   }
   return texts;

@@ -28,17 +28,20 @@ at::Tensor guided_logits(const at::Tensor& conditional_BK, const at::Tensor& unc
 at::Tensor sample_rows(const at::Tensor& logits_BK, const at::Tensor& uniforms_B,
                        const SamplingOptions& options);
 
-// Draws the codes of whole images, position by position and, inside one, stage by stage. `prompts`
-// are the token ids before the begin-of-image mark; `null_prompt` is the one that training puts in
-// place of dropped conditions. `codebooks_SKC` are scaled as in training, `uniforms_BPS` as many as
-// there are codes. Returns (batch, positions, stages) int64.
-at::Tensor draw_codes(YModel& model, const std::vector<std::vector<int64_t>>& prompts,
+// Draws the codes of whole images through a branch for codes, position by position and, inside one,
+// stage by stage. `prompts` are the token ids before the begin-of-image mark; `null_prompt` is the
+// one that training puts in place of dropped conditions. `codebooks_SKC` are scaled as in training,
+// `uniforms_BPS` as many as there are codes. Returns (batch, positions, stages) int64.
+at::Tensor draw_codes(YModel& model, int64_t branch,
+                      const std::vector<std::vector<int64_t>>& prompts,
                       const std::vector<int64_t>& null_prompt, const at::Tensor& codebooks_SKC,
                       const at::Tensor& uniforms_BPS, const SamplingOptions& options);
 
-// Continues every sequence of `rows` (all of one length) by the most likely tokens until `end_id`
+// Continues every sequence of `rows` (causal, all of one length) through a branch for text by the
+// most likely tokens until `end_id`
 // or `max_tokens`; the end is not part of the result.
-std::vector<std::vector<int32_t>> continue_text(YModel& model, const TokenRows& rows,
-                                                int64_t end_id, int64_t max_tokens);
+std::vector<std::vector<int32_t>> continue_text(YModel& model, int64_t branch,
+                                                const TokenRows& rows, int64_t end_id,
+                                                int64_t max_tokens);
 
 }  // namespace espalier

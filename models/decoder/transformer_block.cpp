@@ -10,7 +10,7 @@ RmsNormImpl::RmsNormImpl(int64_t width, double epsilon) : epsilon_(epsilon) {
   weight = register_parameter("weight", torch::ones({width}));
 }
 
-torch::Tensor RmsNormImpl::forward(Residual& residual) {
+at::Tensor RmsNormImpl::forward(Residual& residual) {
   auto [sum, normalised] = add_rms_norm(residual.x, residual.delta, weight, epsilon_);
   residual = {sum, {}};
   return normalised;
@@ -38,14 +38,14 @@ TransformerBlockImpl::TransformerBlockImpl(const TransformerBlockOptions& option
   down->weight.mul_(0.5);
 }
 
-torch::Tensor TransformerBlockImpl::feed_forward(Residual& residual) {
+at::Tensor TransformerBlockImpl::feed_forward(Residual& residual) {
   return down->forward(swiglu(gate_up->forward(feed_forward_norm->forward(residual))));
 }
 
-Residual TransformerBlockImpl::forward(Residual residual, const SequenceLayout& layout,
+Residual TransformerBlockImpl::forward(Residual residual, const AttentionMask& mask,
                                        const RotaryTable& table) {
-  const torch::Tensor qkv = query_key_value->forward(attention_norm->forward(residual));
-  residual.delta = attention_out->forward(packed_attention(qkv, layout, options_.heads, table));
+  const at::Tensor qkv = query_key_value->forward(attention_norm->forward(residual));
+  residual.delta = attention_out->forward(packed_attention(qkv, mask, options_.heads, table));
   residual.delta = feed_forward(residual);
   return residual;
 }
@@ -53,28 +53,28 @@ Residual TransformerBlockImpl::forward(Residual residual, const SequenceLayout& 
 Residual TransformerBlockImpl::step(Residual residual, const RotaryTable& table, LayerCache& cache,
                                     const CacheView& view) {
   const AttentionHeads& heads = options_.heads;
-  const torch::Tensor qkv = query_key_value->forward(attention_norm->forward(residual));
+  const at::Tensor qkv = query_key_value->forward(attention_norm->forward(residual));
   // (batch, all heads, count, head_dim)
-  const torch::Tensor split =
+  const at::Tensor split =
       qkv.view({view.batch, view.count, heads.heads + 2 * heads.kv_heads, heads.head_dim})
           .transpose(1, 2);
   const int64_t rotated = heads.heads + heads.kv_heads;
-  const torch::Tensor turned = table.cosines.defined()
-                                   ? rotate(split.narrow(1, 0, rotated), table, view.first)
-                                   : split.narrow(1, 0, rotated);
-  const torch::Tensor values = split.narrow(1, rotated, heads.kv_heads);
+  const at::Tensor turned = table.cosines.defined()
+                                ? rotate(split.narrow(1, 0, rotated), table, view.first)
+                                : split.narrow(1, 0, rotated);
+  const at::Tensor values = split.narrow(1, rotated, heads.kv_heads);
   const int64_t end = view.first + view.count;
-  const auto append = [&](torch::Tensor& all, const torch::Tensor& more) {
+  const auto append = [&](at::Tensor& all, const at::Tensor& more) {
     all = all.defined() ? torch::cat({all, more}, 2) : more.contiguous();
     TORCH_INTERNAL_ASSERT(all.size(2) == end);
   };
   append(cache.keys, turned.narrow(1, heads.heads, heads.kv_heads));
   append(cache.values, values);
   const int64_t group = heads.heads / heads.kv_heads;
-  const auto shared = [&](const torch::Tensor& t) {
+  const auto shared = [&](const at::Tensor& t) {
     return group == 1 ? t : t.repeat_interleave(group, 1);
   };
-  const torch::Tensor attended =
+  const at::Tensor attended =
       at::scaled_dot_product_attention(turned.narrow(1, 0, heads.heads), shared(cache.keys),
                                        shared(cache.values), view.visible)
           .transpose(1, 2)

@@ -6,6 +6,7 @@
 
 #include "models/attention/key_value_cache.h"
 #include "models/attention/packed_attention.h"
+#include "models/attention/rotary.h"
 #include "models/layers/linear.h"
 
 namespace espalier {
@@ -21,8 +22,8 @@ struct TransformerBlockOptions {
 // The residual stream between layers: `x` in fp32 and the last layer's output `delta`, which the
 // next normalisation adds, so that sum and norm are one pass. delta may be undefined.
 struct Residual {
-  torch::Tensor x;
-  torch::Tensor delta;
+  at::Tensor x;
+  at::Tensor delta;
 };
 
 // RMSNorm as a learned scale per channel; adds the pending delta first.
@@ -30,22 +31,22 @@ class RmsNormImpl : public torch::nn::Module {
  public:
   RmsNormImpl(int64_t width, double epsilon);
   // Returns the normalised rows; `residual` becomes {x + delta, undefined}.
-  torch::Tensor forward(Residual& residual);
+  at::Tensor forward(Residual& residual);
 
-  torch::Tensor weight;
+  at::Tensor weight;
 
  private:
   double epsilon_;
 };
 TORCH_MODULE(RmsNorm);
 
-// Pre-norm decoder layer as in Qwen2 and Llama: causal attention with rotary positions and grouped
-// key-value heads, then a SwiGLU feed-forward. Works on packed rows (SequenceLayout).
+// Pre-norm layer as in Qwen2 and Llama: attention with rotary positions and grouped key-value
+// heads, then a SwiGLU feed-forward. Works on packed rows; who sees whom is the mask's.
 class TransformerBlockImpl : public torch::nn::Module {
  public:
   explicit TransformerBlockImpl(const TransformerBlockOptions& options);
 
-  Residual forward(Residual residual, const SequenceLayout& layout, const RotaryTable& table);
+  Residual forward(Residual residual, const AttentionMask& mask, const RotaryTable& table);
 
   // One more stretch of tokens of `batch` sequences, rows sequence after sequence, with what the
   // cache holds as their past; the cache grows. No gradients.
@@ -56,7 +57,7 @@ class TransformerBlockImpl : public torch::nn::Module {
   Linear query_key_value{nullptr}, attention_out{nullptr}, gate_up{nullptr}, down{nullptr};
 
  private:
-  torch::Tensor feed_forward(Residual& residual);
+  at::Tensor feed_forward(Residual& residual);
 
   TransformerBlockOptions options_;
 };

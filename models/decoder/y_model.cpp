@@ -1,18 +1,35 @@
 #include "models/decoder/y_model.h"
 
+#include <set>
+
 namespace espalier {
 namespace {
 
 constexpr double kEmbeddingDeviation = 0.02;
 
+std::string names_of(const std::vector<BranchOptions>& branches) {
+  std::string names;
+  for (const BranchOptions& branch : branches) {
+    names += (names.empty() ? "\"" : ", \"") + branch.name + "\"";
+  }
+  return names;
+}
+
 void check(const YModelOptions& o) {
   TORCH_CHECK(o.width > 0 && o.heads > 0 && o.width % o.heads == 0 && o.width / o.heads % 2 == 0,
               "the Y-shaped model wants a width divisible by heads into even parts, got width ",
               o.width, " and ", o.heads, " heads");
-  TORCH_CHECK(o.trunk_layers >= 0 && o.understanding_layers >= 0 && o.generation_layers >= 0,
-              "numbers of layers must not be negative");
+  TORCH_CHECK(o.trunk_layers >= 0, "trunk_layers must not be negative, got ", o.trunk_layers);
   TORCH_CHECK(o.depth_width % o.depth_heads == 0, "depth_width ", o.depth_width,
               " must be divisible by depth_heads ", o.depth_heads);
+  TORCH_CHECK(!o.branches.empty(), "the Y-shaped model wants at least one branch");
+  std::set<std::string> names;
+  for (const BranchOptions& branch : o.branches) {
+    TORCH_CHECK(!branch.name.empty() && branch.name.find('.') == std::string::npos,
+                "a branch wants a name without dots, got \"", branch.name, "\"");
+    TORCH_CHECK(names.insert(branch.name).second, "two branches are called \"", branch.name, "\"");
+    TORCH_CHECK(branch.layers >= 0, "branch \"", branch.name, "\" has ", branch.layers, " layers");
+  }
 }
 
 TransformerBlockOptions block_options(const YModelOptions& o) {
@@ -29,26 +46,7 @@ void copy_parameters(torch::nn::Module& to, const torch::nn::Module& from) {
   for (auto& parameter : to.named_parameters()) parameter.value().copy_(source[parameter.key()]);
 }
 
-template <class... Modules>
-std::vector<torch::Tensor> parameters_of(const Modules&... modules) {
-  std::vector<torch::Tensor> all;
-  const auto add = [&](const torch::nn::Module& module) {
-    for (const auto& parameter : module.parameters()) all.push_back(parameter);
-  };
-  (add(*modules), ...);
-  return all;
-}
-
 }  // namespace
-
-ProjectorImpl::ProjectorImpl(int64_t in_features, int64_t width) {
-  in_ = register_module("in", Linear(in_features, width, /*with_bias=*/true));
-  out_ = register_module("out", Linear(width, width, /*with_bias=*/true));
-}
-
-torch::Tensor ProjectorImpl::forward(const torch::Tensor& x) {
-  return out_->forward(torch::gelu(in_->forward(x)));
-}
 
 YModelImpl::YModelImpl(const YModelOptions& o) : options_(o) {
   check(o);
@@ -61,95 +59,127 @@ YModelImpl::YModelImpl(const YModelOptions& o) : options_(o) {
   position_embedding_ = register_parameter(
       "position_embedding", torch::randn({o.image_positions, o.width}) * kEmbeddingDeviation);
   projector_ = register_module("projector", Projector(o.code_channels, o.width));
-  const auto add_layers = [&](const char* name, torch::nn::ModuleList& list, int64_t count) {
-    register_module(name, list);
-    for (int64_t i = 0; i < count; ++i) list->push_back(TransformerBlock(block_options(o)));
-  };
-  add_layers("trunk", trunk_, o.trunk_layers);
-  if (o.semantic_channels > 0) {
-    semantic_projector_ =
-        register_module("semantic_projector", Projector(o.semantic_channels, o.width));
+  register_module("trunk", trunk_);
+  for (int64_t i = 0; i < o.trunk_layers; ++i) {
+    trunk_->push_back(TransformerBlock(block_options(o)));
   }
-  add_layers("understanding", understanding_, o.understanding_layers);
-  understanding_norm_ = register_module("understanding_norm", RmsNorm(o.width, o.norm_epsilon));
-  text_head_ = register_module("text_head", Linear(o.width, o.vocabulary_size));
-  add_layers("generation", generation_, o.generation_layers);
-  generation_norm_ = register_module("generation_norm", RmsNorm(o.width, o.norm_epsilon));
-  if (o.understanding_layers == o.generation_layers) copy_parameters(*generation_, *understanding_);
-  depth_ = register_module("depth", DepthTransformer(DepthTransformerOptions{
-                                        .context_width = o.width,
-                                        .code_channels = o.code_channels,
-                                        .width = o.depth_width,
-                                        .heads = o.depth_heads,
-                                        .layers = o.depth_layers,
-                                        .feed_forward_width = o.depth_feed_forward_width,
-                                        .stages = o.stages,
-                                        .codebook_size = o.codebook_size,
-                                        .norm_epsilon = o.norm_epsilon}));
+  const auto group = register_module("branch", std::make_shared<torch::nn::Module>("Branches"));
+  for (const BranchOptions& branch : o.branches) {
+    branches_.push_back(group->register_module(branch.name, Branch(branch, branch_shape())));
+    if (branches_.size() > 1 && branch.layers == o.branches.front().layers) {
+      copy_parameters(*branches_.back()->layers, *branches_.front()->layers);
+    }
+  }
 }
 
-torch::Tensor YModelImpl::embed(const TokenRows& rows) {
-  std::vector<torch::Tensor> parts = {image_marks_};
+BranchShape YModelImpl::branch_shape() const {
+  const YModelOptions& o = options_;
+  return {.block = block_options(o),
+          .depth = {.context_width = o.width,
+                    .code_channels = o.code_channels,
+                    .width = o.depth_width,
+                    .heads = o.depth_heads,
+                    .layers = o.depth_layers,
+                    .feed_forward_width = o.depth_feed_forward_width,
+                    .stages = o.stages,
+                    .codebook_size = o.codebook_size,
+                    .norm_epsilon = o.norm_epsilon},
+          .vocabulary_size = o.vocabulary_size,
+          .semantic_channels = o.semantic_channels};
+}
+
+int64_t YModelImpl::branch_index(const std::string& name) const {
+  for (size_t i = 0; i < branches_.size(); ++i) {
+    if (options_.branches[i].name == name) return static_cast<int64_t>(i);
+  }
+  TORCH_CHECK(false, "the model has no branch \"", name, "\", it has ",
+              names_of(options_.branches));
+}
+
+BranchImpl& YModelImpl::branch_at(int64_t branch) const {
+  TORCH_CHECK(branch >= 0 && branch < static_cast<int64_t>(branches_.size()), "there is no branch ",
+              branch, " in a model with ", branches_.size(), ": ", names_of(options_.branches));
+  return *branches_[static_cast<size_t>(branch)].ptr();
+}
+
+at::Tensor YModelImpl::embed(const TokenRows& rows, int64_t branch) {
+  std::vector<at::Tensor> parts = {image_marks_};
   if (rows.text_ids.defined() && rows.text_ids.numel() > 0) {
     parts.push_back(text_embedding_->forward(rows.text_ids));
   }
   if (rows.code_sums.defined() && rows.code_sums.numel() > 0) {
-    torch::Tensor image = projector_->forward(rows.code_sums).to(torch::kFloat) +
-                          position_embedding_.index_select(0, rows.positions);
+    at::Tensor image = projector_->forward(rows.code_sums).to(at::kFloat) +
+                       position_embedding_.index_select(0, rows.positions);
     if (rows.semantics.defined()) {
-      TORCH_CHECK(!semantic_projector_.is_empty(),
-                  "semantic vectors were given to a model made without semantic_channels");
-      image = image + semantic_projector_->forward(rows.semantics);
+      BranchImpl& reader = branch_at(branch);
+      TORCH_CHECK(!reader.semantic_projector.is_empty(), "semantic vectors were given to branch \"",
+                  reader.options().name,
+                  "\", which has no projector for them: only branches for text of a model with "
+                  "semantic_channels do");
+      image = image + reader.semantic_projector->forward(rows.semantics);
     }
     parts.push_back(image);
   }
   return torch::cat(parts).index_select(0, rows.sources);
 }
 
-torch::Tensor YModelImpl::hidden(const TokenRows& rows, Branch branch) {
-  Residual residual{embed(rows), {}};
-  for (auto* layers : {&trunk_, &layers_of(branch)}) {
-    for (const auto& layer : **layers) {
-      residual = layer->as<TransformerBlock>()->forward(residual, rows.layout, rotary_);
+at::Tensor YModelImpl::hidden(const TokenRows& rows, int64_t branch) {
+  BranchImpl& arm = branch_at(branch);
+  Residual residual{embed(rows, branch), {}};
+  for (const auto& layers : {trunk_, arm.layers}) {
+    for (const auto& layer : *layers) {
+      residual = layer->as<TransformerBlock>()->forward(residual, rows.mask, rotary_);
     }
   }
-  return norm_of(branch)->forward(residual);
+  return arm.norm->forward(residual);
 }
 
-torch::Tensor YModelImpl::step(const torch::Tensor& embeddings, Branch branch, KeyValueCache& cache,
-                               int64_t count) {
+at::Tensor YModelImpl::text_logits(const at::Tensor& hidden, int64_t branch) {
+  BranchImpl& arm = branch_at(branch);
+  TORCH_CHECK(!arm.text_head.is_empty(), "branch \"", arm.options().name,
+              "\" predicts codes, not text");
+  return arm.text_head->forward(hidden);
+}
+
+DepthTransformer& YModelImpl::depth(int64_t branch) {
+  BranchImpl& arm = branch_at(branch);
+  TORCH_CHECK(!arm.depth.is_empty(), "branch \"", arm.options().name,
+              "\" predicts text, not codes");
+  return arm.depth;
+}
+
+at::Tensor YModelImpl::step(const at::Tensor& embeddings, int64_t branch, KeyValueCache& cache,
+                            int64_t count) {
   const torch::NoGradGuard no_grad;
+  BranchImpl& arm = branch_at(branch);
   const CacheView view = cache.extend(count);
   TORCH_CHECK(embeddings.size(0) == view.batch * count, "step wants ", view.batch * count,
               " rows, got ", embeddings.size(0));
   Residual residual{embeddings, {}};
   int64_t index = 0;
-  for (auto* layers : {&trunk_, &layers_of(branch)}) {
-    for (const auto& layer : **layers) {
+  for (const auto& layers : {trunk_, arm.layers}) {
+    for (const auto& layer : *layers) {
       residual = layer->as<TransformerBlock>()->step(residual, rotary_, cache.layer(index++), view);
     }
   }
-  return norm_of(branch)->forward(residual);
+  return arm.norm->forward(residual);
 }
 
-int64_t YModelImpl::cache_layers(Branch branch) const {
-  return options_.trunk_layers + (branch == Branch::kUnderstanding ? options_.understanding_layers
-                                                                   : options_.generation_layers);
+int64_t YModelImpl::cache_layers(int64_t branch) const {
+  return options_.trunk_layers + branch_at(branch).options().layers;
 }
 
-std::vector<torch::Tensor> YModelImpl::trunk_parameters() const {
-  auto all = parameters_of(text_embedding_, projector_, trunk_);
-  all.insert(all.begin() + 1, {image_marks_, position_embedding_});
+std::vector<at::Tensor> YModelImpl::trunk_parameters() const {
+  std::vector<at::Tensor> all = {text_embedding_->weight, image_marks_, position_embedding_};
+  for (const torch::nn::Module* module : {static_cast<const torch::nn::Module*>(projector_.get()),
+                                          static_cast<const torch::nn::Module*>(trunk_.get())}) {
+    for (const auto& parameter : module->parameters()) all.push_back(parameter);
+  }
   return all;
 }
 
-std::vector<torch::Tensor> YModelImpl::branch_parameters(Branch branch) const {
-  if (branch == Branch::kGeneration) return parameters_of(generation_, generation_norm_, depth_);
-  auto all = parameters_of(understanding_, understanding_norm_, text_head_);
-  if (semantic_projector_.is_empty()) return all;
-  const auto projector = parameters_of(semantic_projector_);
-  all.insert(all.begin(), projector.begin(), projector.end());
-  return all;
+std::vector<at::Tensor> YModelImpl::branch_parameters(int64_t branch) const {
+  return branch_at(branch).parameters();
 }
 
 void YModelImpl::forget_cached_weights() {

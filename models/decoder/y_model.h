@@ -6,13 +6,14 @@
 
 #include <torch/torch.h>
 
+#include "models/attention/attention_mask.h"
+#include "models/attention/key_value_cache.h"
+#include "models/attention/rotary.h"
+#include "models/decoder/branch.h"
 #include "models/decoder/depth_transformer.h"
-#include "models/decoder/transformer_block.h"
-#include "models/layers/linear.h"
+#include "models/decoder/projector.h"
 
 namespace espalier {
-
-enum class Branch { kUnderstanding, kGeneration };
 
 struct YModelOptions {
   int64_t width = 256;
@@ -20,8 +21,7 @@ struct YModelOptions {
   int64_t kv_heads = 4;
   int64_t feed_forward_width = 704;
   int64_t trunk_layers = 4;
-  int64_t understanding_layers = 2;
-  int64_t generation_layers = 2;
+  std::vector<BranchOptions> branches;  // at least one; names differ
   bool query_key_value_bias = false;
   double rotary_base = 10000.0;
   double norm_epsilon = 1e-6;
@@ -30,7 +30,7 @@ struct YModelOptions {
   int64_t image_positions = 64;
   int64_t code_channels = 32;     // of a code vector of the image tokenizer
   int64_t semantic_channels = 0;  // of a semantic vector per position, 0 = none
-  int64_t stages = 4;             // codes per position that the generation branch predicts
+  int64_t stages = 4;             // codes per position that branches with a codes head predict
   int64_t codebook_size = 256;
   int64_t depth_width = 128;
   int64_t depth_heads = 4;
@@ -41,78 +41,68 @@ struct YModelOptions {
 // Packed sequences of text and image tokens. Row i of the matrix is source `sources[i]` of the list
 // [begin of image, end of image, text tokens.., image positions..].
 struct TokenRows {
-  torch::Tensor text_ids;   // (T) int64
-  torch::Tensor code_sums;  // (I, code_channels) fp32: sum of the code vectors of a position
-  torch::Tensor semantics;  // (I, semantic_channels) fp32, undefined = none
-  torch::Tensor positions;  // (I) int64, 0 .. image_positions-1
-  torch::Tensor sources;    // (N) int64
-  SequenceLayout layout;
+  at::Tensor text_ids;   // (T) int64
+  at::Tensor code_sums;  // (I, code_channels) fp32: sum of the code vectors of a position
+  at::Tensor semantics;  // (I, semantic_channels) fp32, undefined = none
+  at::Tensor positions;  // (I) int64, 0 .. image_positions-1
+  at::Tensor sources;    // (N) int64
+  AttentionMask mask;    // of N rows
 };
 constexpr int64_t kBeginOfImage = 0;
 constexpr int64_t kEndOfImage = 1;
 constexpr int64_t kFirstText = 2;  // followed by the text tokens, then the image positions
 
-// Two-layer perceptron from the image side into the model's width.
-class ProjectorImpl : public torch::nn::Module {
- public:
-  ProjectorImpl(int64_t in_features, int64_t width);
-  torch::Tensor forward(const torch::Tensor& x);
-
- private:
-  Linear in_{nullptr}, out_{nullptr};
-};
-TORCH_MODULE(Projector);
-
 // Decoder in the shape of a Y (UniFork): the layers of the trunk serve every task, then each kind
-// of task has layers, a final norm and a head of its own. Attention is causal everywhere.
+// of task has a branch of its own (branch.h). There may be any number of branches, several of a
+// kind, and no layers in the trunk or in a branch. Branches are named in the options and called by
+// index.
 //
-// Understanding predicts text. Generation predicts, at the token before an image position, the
-// residual codes of that position through a depth transformer. Image positions enter as a
-// projection of the sum of their code vectors; where a sequence is only read (understanding), a
-// projection of their semantic vectors is added, which a sequence that is being drawn cannot have.
+// A branch for text predicts the next token. A branch for codes predicts, at the token before an
+// image position, the residual codes of that position. Image positions enter as a projection of the
+// sum of their code vectors; where a sequence is only read, the projection of its branch of their
+// semantic vectors is added, which a sequence that is being drawn cannot have.
 //
-// When the branches are equally deep, generation starts as a copy of understanding.
+// The layers of a later branch that is as deep as the first one start as a copy of the first one's.
 class YModelImpl : public torch::nn::Module {
  public:
   explicit YModelImpl(const YModelOptions& options);
 
   const YModelOptions& options() const { return options_; }
 
-  // Hidden states of all rows after the branch's final norm, in the compute type.
-  torch::Tensor hidden(const TokenRows& rows, Branch branch);
-  torch::Tensor embed(const TokenRows& rows);
-  torch::Tensor text_logits(const torch::Tensor& hidden) { return text_head_->forward(hidden); }
-  DepthTransformer& depth() { return depth_; }
+  // Throws c10::Error naming the branches there are.
+  int64_t branch_index(const std::string& name) const;
 
-  // Embeddings (batch * count rows) continue the sequences of the cache; returns their hidden
-  // states. The cache has cache_layers() layers. No gradients.
-  torch::Tensor step(const torch::Tensor& embeddings, Branch branch, KeyValueCache& cache,
-                     int64_t count);
-  int64_t cache_layers(Branch branch) const;
+  // Hidden states of all rows after the branch's final norm, (N, width) in the compute type.
+  at::Tensor hidden(const TokenRows& rows, int64_t branch);
+  at::Tensor embed(const TokenRows& rows, int64_t branch);  // (N, width) fp32
+  // The heads, for rows of hidden states of their branch; throw where the branch has the other.
+  at::Tensor text_logits(const at::Tensor& hidden_ND, int64_t branch);
+  DepthTransformer& depth(int64_t branch);
 
-  std::vector<torch::Tensor> trunk_parameters() const;
-  std::vector<torch::Tensor> branch_parameters(Branch branch) const;
+  // Embeddings (batch * count rows) continue the sequences of the cache, each token seeing those
+  // before it; returns their hidden states. The cache has cache_layers() layers. No gradients.
+  at::Tensor step(const at::Tensor& embeddings, int64_t branch, KeyValueCache& cache,
+                  int64_t count);
+  int64_t cache_layers(int64_t branch) const;
+
+  // Every parameter is in one of these groups.
+  std::vector<at::Tensor> trunk_parameters() const;
+  std::vector<at::Tensor> branch_parameters(int64_t branch) const;
 
   // After weights changed where autograd does not see it.
   void forget_cached_weights();
 
  private:
-  torch::nn::ModuleList& layers_of(Branch branch) {
-    return branch == Branch::kUnderstanding ? understanding_ : generation_;
-  }
-  RmsNorm& norm_of(Branch branch) {
-    return branch == Branch::kUnderstanding ? understanding_norm_ : generation_norm_;
-  }
+  BranchImpl& branch_at(int64_t branch) const;
+  BranchShape branch_shape() const;
 
   YModelOptions options_;
   RotaryTable rotary_;
   torch::nn::Embedding text_embedding_{nullptr};
-  torch::Tensor image_marks_, position_embedding_;
-  Projector projector_{nullptr}, semantic_projector_{nullptr};
-  torch::nn::ModuleList trunk_, understanding_, generation_;
-  RmsNorm understanding_norm_{nullptr}, generation_norm_{nullptr};
-  Linear text_head_{nullptr};
-  DepthTransformer depth_{nullptr};
+  at::Tensor image_marks_, position_embedding_;
+  Projector projector_{nullptr};
+  torch::nn::ModuleList trunk_;
+  std::vector<Branch> branches_;
 };
 TORCH_MODULE(YModel);
 

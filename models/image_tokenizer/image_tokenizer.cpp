@@ -1,6 +1,6 @@
 #include "models/image_tokenizer/image_tokenizer.h"
 
-#include "models/image_tokenizer/feature_losses.h"
+#include "models/teachers/feature_losses.h"
 
 namespace espalier {
 namespace {
@@ -43,7 +43,7 @@ ImageTokenizerImpl::ImageTokenizerImpl(const ImageTokenizerOptions& options) : o
               " pixels needs a latent of ", options.image_size / 4, " positions, not ",
               options.latent_size);
   TORCH_CHECK(options.latent_size % 2 == 0, "the latent size must be even");
-  const int64_t tokens = 2 * options.width;
+  const int64_t tokens = options.encoder_channels();
   encoder = register_module("encoder", Encoder(options.width, options.encoder_blocks));
   to_latent = register_module("to_latent", torch::nn::Linear(tokens, options.latent_channels));
   ResidualQuantizerOptions quantizer_options;
@@ -59,9 +59,6 @@ ImageTokenizerImpl::ImageTokenizerImpl(const ImageTokenizerOptions& options) : o
   semantic_decoder = register_module(
       "semantic_decoder",
       SemanticDecoder(options.latent_channels, options.width, options.teacher_channels));
-  mimic_head = register_module("mimic_head", torch::nn::Linear(tokens, options.teacher_channels));
-  masked_decoder = register_module(
-      "masked_decoder", MaskedDecoder(options.positions(), tokens, options.masked_width));
 }
 
 at::Tensor ImageTokenizerImpl::encode(const at::Tensor& images) {
@@ -92,21 +89,6 @@ at::Tensor ImageTokenizerImpl::teacher_space(const at::Tensor& codes, int64_t st
   return semantic_decoder->project(semantic(codes, stages)).to(at::kFloat);
 }
 
-at::Tensor ImageTokenizerImpl::mimic(const at::Tensor& images, const VisibleGrid& grid) {
-  const torch::NoGradGuard no_gradient;
-  return mimic_head->forward(encoder->forward_visible(image_to_patches(images), grid))
-      .to(at::kFloat);
-}
-
-at::Tensor ImageTokenizerImpl::teacher_rows(const at::Tensor& visible) const {
-  const int64_t side = options_.latent_size, half = side / 2;
-  const at::Tensor row = visible.div(2 * side, "floor");
-  const at::Tensor column = visible.remainder(side).div_(2, "floor");
-  const at::Tensor first =
-      at::arange(0, visible.size(0) * half * half, half * half, visible.options()).unsqueeze(1);
-  return (row * half + column + first).view(-1);
-}
-
 at::Tensor ImageTokenizerImpl::quantized_at(const Quantized& quantized,
                                             const at::Tensor& depth) const {
   const int64_t batch = depth.size(0);
@@ -118,11 +100,11 @@ at::Tensor ImageTokenizerImpl::quantized_at(const Quantized& quantized,
 
 TokenizerLosses ImageTokenizerImpl::losses(const TokenizerBatch& batch) {
   const int64_t images = batch.images.size(0), positions = options_.positions();
-  const at::Tensor patches = image_to_patches(batch.images);
-  const at::Tensor latents = to_latent->forward(encoder->forward(patches))
+  TokenizerLosses result;
+  result.patches = image_to_patches(batch.images);
+  const at::Tensor latents = to_latent->forward(encoder->forward(result.patches))
                                  .to(at::kFloat)
                                  .view({-1, options_.latent_channels});
-  TokenizerLosses result;
   result.latents = latents.detach();
   result.quantized = quantizer->quantize(result.latents);
   const auto latent_at = [&](const at::Tensor& depth) {
@@ -131,23 +113,11 @@ TokenizerLosses ImageTokenizerImpl::losses(const TokenizerBatch& batch) {
   };
   result.commitment = Commitment::apply(latents, result.quantized.sums);
   result.pixel = squared_error(pixel_decoder->forward(latent_at(batch.pixel_depth)),
-                               patches_to_cells(patches));
+                               patches_to_cells(result.patches));
   const at::Tensor teacher = batch.teacher.flatten(0, 1);
   const at::Tensor semantic =
       semantic_decoder->project(semantic_decoder->hidden(latent_at(batch.semantic_depth)));
   result.semantic = cosine_fold_loss(semantic.flatten(0, 1), teacher, options_.folds);
-
-  const at::Tensor visible = encoder->forward_visible(patches, batch.grid);
-  result.mimic =
-      cosine_fold_loss(mimic_head->forward(visible),
-                       teacher.index_select(0, teacher_rows(batch.grid.visible)), options_.folds);
-  const at::Tensor masked = at::ones({images, positions, 1}, patches.options())
-                                .scatter_(1, batch.grid.visible.unsqueeze(2), 0);
-  result.reconstruct =
-      (masked_decoder->forward(visible, batch.grid.visible).to(at::kFloat) - patches)
-          .mul(masked)
-          .square()
-          .sum();
   return result;
 }
 

@@ -19,7 +19,6 @@ struct ImageTokenizerOptions {
   int64_t width = 64;  // channels at twice the latent's resolution; twice this at the latent
   int64_t encoder_blocks = 3;  // residual blocks at the latent's resolution
   int64_t decoder_blocks = 3;
-  int64_t masked_width = 64;        // channels of the decoder of masked patches
   int64_t teacher_channels = 1280;  // its map has half the latent's resolution
   int64_t folds = 4;                // pieces of the teacher's channels compared one by one
   double codebook_decay = 0.98;
@@ -28,6 +27,7 @@ struct ImageTokenizerOptions {
   int64_t stages() const { return pixel_stages + semantic_stages; }
   int64_t positions() const { return latent_size * latent_size; }
   int64_t semantic_channels() const { return 2 * width; }
+  int64_t encoder_channels() const { return 2 * width; }
 };
 
 // What one training forward sees, already on the model's device.
@@ -35,24 +35,22 @@ struct TokenizerBatch {
   at::Tensor images;          // (B, 3, S, S) in [-1, 1]
   at::Tensor pixel_depth;     // (B) int64: how many pixel stages reach the pixel decoder
   at::Tensor semantic_depth;  // (B) int64: how many of all stages reach the semantic decoder
-  VisibleGrid grid;           // the patches that the masked pass sees
   at::Tensor teacher;         // (B, L / 4, teacher_channels), centred
 };
 
 // Sums over their targets, scalar fp32, and how many targets: divide for the mean.
 struct TokenizerLosses {
-  at::Tensor pixel;        // squared error; B * 3 * S * S
-  at::Tensor commitment;   // (latent - sum up to each stage)^2; stages * B * L * d
-  at::Tensor semantic;     // cosine and fold of the semantic decoder; B * L / 4
-  at::Tensor mimic;        // cosine and fold at visible patches; B * keep
-  at::Tensor reconstruct;  // squared error of masked patches; B * (L - keep) * 48
-  at::Tensor latents;      // (B * L, d) fp32, detached, for the codebook statistics
+  at::Tensor pixel;       // squared error; B * 3 * S * S
+  at::Tensor commitment;  // (latent - sum up to each stage)^2; stages * B * L * d
+  at::Tensor semantic;    // cosine and fold of the semantic decoder; B * L / 4
+  at::Tensor patches;     // (B, L, 48): the images, for others who learn from the same batch
+  at::Tensor latents;     // (B * L, d) fp32, detached, for the codebook statistics
   Quantized quantized;
 };
 
 // One image in: a latent of H x W positions, quantized in cascaded stages. The pixel decoder reads
-// the first `pixel_stages`, the semantic decoder all of them (EvoTok). The same encoder, shown only
-// the visible patches, feeds the masked-patch decoder and the mimic head (MR-MAE).
+// the first `pixel_stages`, the semantic decoder all of them (EvoTok). The encoder may be lent to
+// others who train it too (MaskedPatches, models/masked_autoencoder/).
 //
 // images (B, 3, S, S) in [-1, 1]; codes (B, H*W, stages) int64, positions row by row.
 class ImageTokenizerImpl : public torch::nn::Module {
@@ -69,15 +67,10 @@ class ImageTokenizerImpl : public torch::nn::Module {
   at::Tensor semantic(const at::Tensor& codes, int64_t stages = 0);
   // The same, projected: (B, H*W / 4, teacher_channels).
   at::Tensor teacher_space(const at::Tensor& codes, int64_t stages = 0);
-  // Mimic head at the visible patches of masked images: (B * keep, teacher_channels).
-  at::Tensor mimic(const at::Tensor& images, const VisibleGrid& grid);
   at::Tensor codebooks() const { return quantizer->codebooks; }  // (stages, K, latent_channels)
   const ImageTokenizerOptions& options() const { return options_; }
 
   TokenizerLosses losses(const TokenizerBatch& batch);
-
-  // Row of the teacher's map (of B * L / 4) under each visible patch: (B * keep).
-  at::Tensor teacher_rows(const at::Tensor& visible) const;
 
  private:
   at::Tensor quantized_at(const Quantized& quantized, const at::Tensor& depth) const;
@@ -90,8 +83,6 @@ class ImageTokenizerImpl : public torch::nn::Module {
   ResidualQuantizer quantizer{nullptr};
   PixelDecoder pixel_decoder{nullptr};
   SemanticDecoder semantic_decoder{nullptr};
-  torch::nn::Linear mimic_head{nullptr};
-  MaskedDecoder masked_decoder{nullptr};
 };
 TORCH_MODULE(ImageTokenizer);
 

@@ -2,34 +2,25 @@
 
 #include <cmath>
 
-#include "models/masked_autoencoder/masking.h"
-
 namespace espalier {
 namespace {
 
-constexpr int64_t kCellChannels = 12;   // 2 x 2 pixels of 3 channels
-constexpr int64_t kPatchChannels = 48;  // 2 x 2 cells
+constexpr int64_t kCellChannels = 12;  // 2 x 2 pixels of 3 channels
 constexpr int64_t kFineBlocksEncoder = 1;
 constexpr int64_t kFineBlocksDecoder = 2;
 constexpr int64_t kSemanticBlocks = 1;
-constexpr int64_t kMaskedBlocks = 2;
 
-int64_t side_of(int64_t positions) {
+}  // namespace
+
+int64_t square_side(int64_t positions) {
   const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(positions))));
   TORCH_CHECK(side * side == positions, positions, " positions are not a square");
   return side;
 }
 
-at::Tensor as_map(const at::Tensor& rows) {  // (B, L, C) -> (B, h, h, C)
-  const int64_t side = side_of(rows.size(1));
+at::Tensor rows_to_map(const at::Tensor& rows) {
+  const int64_t side = square_side(rows.size(1));
   return rows.view({rows.size(0), side, side, rows.size(2)});
-}
-
-}  // namespace
-
-VisibleGrid make_visible_grid(const at::Tensor& visible, int64_t latent_size) {
-  return {visible, visible_neighbours(visible, latent_size, 2),
-          visible_neighbours(visible, latent_size, 1)};
 }
 
 at::Tensor image_to_patches(const at::Tensor& images) {
@@ -39,7 +30,7 @@ at::Tensor image_to_patches(const at::Tensor& images) {
       .reshape({batch, side * side, kPatchChannels});
 }
 
-at::Tensor patches_to_cells(const at::Tensor& patches) { return split_cells(as_map(patches)); }
+at::Tensor patches_to_cells(const at::Tensor& patches) { return split_cells(rows_to_map(patches)); }
 
 at::Tensor cells_to_image(const at::Tensor& cells) {
   return split_cells(cells).permute({0, 3, 1, 2}).contiguous();
@@ -82,7 +73,7 @@ PixelDecoderImpl::PixelDecoderImpl(int64_t latent_channels, int64_t width, int64
 }
 
 at::Tensor PixelDecoderImpl::forward(const at::Tensor& latents) {
-  const at::Tensor map = coarse->forward(as_map(from_latent->forward(latents)));
+  const at::Tensor map = coarse->forward(rows_to_map(from_latent->forward(latents)));
   const at::Tensor cells = fine->forward(split_cells(up->forward(at::relu(map))));
   return out->forward(at::relu(cells));
 }
@@ -95,33 +86,11 @@ SemanticDecoderImpl::SemanticDecoderImpl(int64_t latent_channels, int64_t width,
 }
 
 at::Tensor SemanticDecoderImpl::hidden(const at::Tensor& latents) {
-  return at::relu(blocks->forward(as_map(from_latent->forward(latents)))).flatten(1, 2);
+  return at::relu(blocks->forward(rows_to_map(from_latent->forward(latents)))).flatten(1, 2);
 }
 
 at::Tensor SemanticDecoderImpl::project(const at::Tensor& hidden) {
-  return out->forward(merge_cells(as_map(hidden))).flatten(1, 2);
-}
-
-MaskedDecoderImpl::MaskedDecoderImpl(int64_t positions, int64_t encoder_channels, int64_t width) {
-  constexpr double kTokenDeviation = 0.02;
-  from_encoder = register_module("from_encoder", torch::nn::Linear(encoder_channels, width));
-  blocks = register_module("blocks", ResidualBlocks(width, kMaskedBlocks));
-  out = register_module("out", torch::nn::Linear(width, kPatchChannels));
-  mask_token = register_parameter("mask_token", torch::randn({width}) * kTokenDeviation);
-  position = register_parameter("position", torch::randn({positions, width}) * kTokenDeviation);
-}
-
-at::Tensor MaskedDecoderImpl::forward(const at::Tensor& visible_features,
-                                      const at::Tensor& visible) {
-  const int64_t batch = visible.size(0), keep = visible.size(1), positions = position.size(0);
-  const at::Tensor features = from_encoder->forward(visible_features);
-  const at::Tensor token = mask_token.to(features.scalar_type()).unsqueeze(0);
-  // Row of each position in [features; token]: its own feature, or the token.
-  at::Tensor source = at::full({batch, positions}, batch * keep, visible.options());
-  source.scatter_(1, visible, at::arange(batch * keep, visible.options()).view({batch, keep}));
-  const at::Tensor rows = at::cat({features, token}).index_select(0, source.view(-1));
-  const at::Tensor map = rows.view({batch, positions, -1}) + position.to(rows.scalar_type());
-  return out->forward(at::relu(blocks->forward(as_map(map)))).flatten(1, 2);
+  return out->forward(merge_cells(rows_to_map(hidden))).flatten(1, 2);
 }
 
 }  // namespace espalier

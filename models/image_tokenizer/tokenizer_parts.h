@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "models/image_tokenizer/conv_blocks.h"
+#include "models/masked_autoencoder/masking.h"
 
 namespace espalier {
 
@@ -12,13 +13,12 @@ namespace espalier {
 // "fine" twice that; a coarse position covers a patch of 4 x 4 pixels, a fine cell 2 x 2. Maps are
 // (B, H, W, C) contiguous.
 
-// The neighbours of fine and coarse cells where only some patches are visible.
-struct VisibleGrid {
-  at::Tensor visible;            // (B, keep) int64: visible patches, in any order
-  at::Tensor fine_neighbours;    // (B * keep * 4, 9) int64, models/masking.h
-  at::Tensor coarse_neighbours;  // (B * keep, 9) int64
-};
-VisibleGrid make_visible_grid(const at::Tensor& visible, int64_t latent_size);
+constexpr int64_t kPatchChannels = 48;  // 4 x 4 pixels of 3 channels
+
+// Side of a square of positions; throws c10::Error when they are not a square. And rows (B, L, C)
+// as the map they are, (B, h, h, C), h^2 = L.
+int64_t square_side(int64_t positions);
+at::Tensor rows_to_map(const at::Tensor& rows);
 
 // Images (B, 3, S, S) -> (B, (S/4)^2, 48): each patch as its four cells, each cell (row, column,
 // channel). One permutation serves encoder, pixel loss and masked-patch targets.
@@ -60,18 +60,5 @@ struct SemanticDecoderImpl : torch::nn::Module {
   ResidualBlocks blocks{nullptr};
 };
 TORCH_MODULE(SemanticDecoder);
-
-// The light decoder of a masked autoencoder: visible features and a learned token at every masked
-// place, to the pixels of all patches.
-struct MaskedDecoderImpl : torch::nn::Module {
-  MaskedDecoderImpl(int64_t positions, int64_t encoder_channels, int64_t width);
-  at::Tensor forward(const at::Tensor& visible_features, const at::Tensor& visible);  // (B, L, 48)
-
-  torch::nn::Linear from_encoder{nullptr}, out{nullptr};
-  ResidualBlocks blocks{nullptr};
-  at::Tensor mask_token;  // (width)
-  at::Tensor position;    // (L, width)
-};
-TORCH_MODULE(MaskedDecoder);
 
 }  // namespace espalier

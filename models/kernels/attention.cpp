@@ -173,12 +173,33 @@ ESPALIER_INLINE void transpose(Matrix from, int64_t rows, int64_t columns, Matri
   }
 }
 
-// Four rows of scores become weights; columns past the query are zero up to the block's width.
-ESPALIER_INLINE void softmax_rows(Matrix weights, int64_t first, int64_t length, int64_t columns,
-                                  float* log_sums) {
+// What the four queries from `first` on see of their sequence: block bounds for products, and the
+// exact number of keys for each of them.
+struct Visible {
+  int64_t columns;   // at least the keys that any of them sees, whole vectors
+  int64_t keys;      // the same, whole blocks of rows
+  int64_t of_first;  // keys that query `first` sees
+  int64_t step;      // and how many more each next one sees
+};
+
+ESPALIER_INLINE Visible visible_from(const SequenceRows& rows, int64_t first) {
+  if (!rows.is_causal) {
+    return {simd::round_up(rows.length, kLanes), simd::round_up(rows.length, kRows), rows.length,
+            0};
+  }
+  const int64_t width = simd::round_up(rows.length, kLanes);
+  const int64_t columns = simd::round_up(first + kRows, kLanes);
+  return {columns < width ? columns : width, first + kRows, first + 1, 1};
+}
+
+// Four rows of scores become weights; columns that a query does not see are zero up to the block's
+// width.
+ESPALIER_INLINE void softmax_rows(Matrix weights, int64_t first, int64_t length,
+                                  const Visible& seen, float* log_sums) {
+  const int64_t columns = seen.columns;
   for (int64_t r = 0; r < kRows; ++r) {
     float* w = weights.row(first + r);
-    const int64_t visible = first + r + 1;
+    const int64_t visible = seen.of_first + r * seen.step;
     if (first + r >= length) {
       clear(w, columns);
       continue;
@@ -218,14 +239,12 @@ ESPALIER_INLINE void forward(const AttentionShape& shape, const SequenceRows& ro
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     gather(shape, rows, qkv + head * d, width, s.queries, true, scale);
     for (int64_t m = 0; m < rows.length; m += kRows) {
-      const int64_t columns = simd::round_up(m + kRows, kLanes) < s.weights.width
-                                  ? simd::round_up(m + kRows, kLanes)
-                                  : s.weights.width;
+      const Visible seen = visible_from(rows, m);
       multiply<false>(s.queries.row(m), d, 1, {0, d}, s.keys_t, s.weights.row(m), s.weights.width,
-                      columns);
+                      seen.columns);
       float log_sums[kRows] = {};
-      softmax_rows(s.weights, m, rows.length, columns, log_sums);
-      multiply<false>(s.weights.row(m), s.weights.width, 1, {0, m + kRows}, s.values,
+      softmax_rows(s.weights, m, rows.length, seen, log_sums);
+      multiply<false>(s.weights.row(m), s.weights.width, 1, {0, seen.keys}, s.values,
                       s.grad_out.row(m), d, d);
       for (int64_t r = 0; r < kRows && m + r < rows.length; ++r) {
         log_sum[(rows.first + (m + r) * rows.stride) * shape.heads + head] = log_sums[r];
@@ -237,7 +256,8 @@ ESPALIER_INLINE void forward(const AttentionShape& shape, const SequenceRows& ro
 
 // Weights from scores and the saved logsumexp; then dS = P * (dP - rowsum(P * dP)).
 ESPALIER_INLINE void softmax_rows_backward(const Scratch& s, int64_t first, int64_t length,
-                                           int64_t columns, const float* log_sums) {
+                                           const Visible& seen, const float* log_sums) {
+  const int64_t columns = seen.columns;
   for (int64_t r = 0; r < kRows; ++r) {
     float* w = s.weights.row(first + r);
     float* g = s.grad_weights.row(first + r);
@@ -249,7 +269,7 @@ ESPALIER_INLINE void softmax_rows_backward(const Scratch& s, int64_t first, int6
     for (int64_t j = 0; j < columns; j += kLanes) {
       simd::store(w + j, simd::exp(simd::load(w + j) - log_sums[r]));
     }
-    for (int64_t j = first + r + 1; j < columns; ++j) w[j] = 0;
+    for (int64_t j = seen.of_first + r * seen.step; j < columns; ++j) w[j] = 0;
     Floats products = {};
     for (int64_t j = 0; j < columns; j += kLanes) products += simd::load(w + j) * simd::load(g + j);
     const float mean = simd::sum(products);
@@ -281,25 +301,24 @@ ESPALIER_INLINE void backward(const AttentionShape& shape, const SequenceRows& r
     gather(shape, rows, qkv + head * d, width, s.queries, true, scale);
     gather(shape, rows, grad_out + head * d, shape.heads * d, s.grad_out, false, 1.0f);
     for (int64_t m = 0; m < rows.length; m += kRows) {
-      const int64_t columns = simd::round_up(m + kRows, kLanes) < s.weights.width
-                                  ? simd::round_up(m + kRows, kLanes)
-                                  : s.weights.width;
+      const Visible seen = visible_from(rows, m);
       multiply<false>(s.queries.row(m), d, 1, {0, d}, s.keys_t, s.weights.row(m), s.weights.width,
-                      columns);
+                      seen.columns);
       multiply<false>(s.grad_out.row(m), d, 1, {0, d}, s.values_t, s.grad_weights.row(m),
-                      s.weights.width, columns);
+                      s.weights.width, seen.columns);
       float log_sums[kRows] = {};
       for (int64_t r = 0; r < kRows && m + r < rows.length; ++r) {
         log_sums[r] = log_sum[(rows.first + (m + r) * rows.stride) * shape.heads + head];
       }
-      softmax_rows_backward(s, m, rows.length, columns, log_sums);
-      multiply<false>(s.grad_weights.row(m), s.weights.width, 1, {0, m + kRows}, s.keys,
+      softmax_rows_backward(s, m, rows.length, seen, log_sums);
+      multiply<false>(s.grad_weights.row(m), s.weights.width, 1, {0, seen.keys}, s.keys,
                       s.grad_queries.row(m), d, d);
     }
     for (int64_t m = 0; m < rows.length; m += kRows) {
-      multiply<true>(s.weights.data + m, 1, s.weights.width, {m, padded}, s.grad_out,
+      const Range seeing{rows.is_causal ? m : 0, padded};  // queries that see these keys
+      multiply<true>(s.weights.data + m, 1, s.weights.width, seeing, s.grad_out,
                      s.grad_values.row(m), d, d);
-      multiply<true>(s.grad_weights.data + m, 1, s.weights.width, {m, padded}, s.queries,
+      multiply<true>(s.grad_weights.data + m, 1, s.weights.width, seeing, s.queries,
                      s.grad_keys.row(m), d, d);
     }
     scatter(shape, rows, s.grad_queries, grad_qkv + head * d, width, true, scale);

@@ -4,16 +4,18 @@
 
 #include "models/kernels/simd.h"
 
-// Causal attention over packed sequences on CPU: no padding, no mask, no copies around it. A unit
+// Attention over packed sequences on CPU: no padding, no mask, no copies around it. A unit
 // of work is one sequence and one key-value head, small enough (a hundred tokens) to stay in the
 // level 2 cache. Arithmetic is in fp32 whatever the storage.
 namespace espalier::kernels {
 
-// Token t of a sequence is row `first + t * stride` of the packed matrix.
+// Token t of a sequence is row `first + t * stride` of the packed matrix. It sees the tokens up to
+// itself, or all of them where the sequence is not causal.
 struct SequenceRows {
   int64_t first = 0;
   int64_t stride = 1;
   int64_t length = 0;
+  bool is_causal = true;
 };
 
 // A packed row is [query heads | key heads | value heads], each head_dim wide. `cosines` and

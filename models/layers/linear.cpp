@@ -82,7 +82,7 @@ LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, bool with_bias
   if (with_bias) bias = register_parameter("bias", torch::zeros({out_features}));
 }
 
-torch::Tensor LinearImpl::compute_weight(at::ScalarType type) {
+at::Tensor LinearImpl::compute_weight(at::ScalarType type) {
   if (weight.scalar_type() == type) return weight.detach();
   if (!cached_.defined() || cached_version_ != weight._version() ||
       cached_storage_ != weight.const_data_ptr() || cached_.scalar_type() != type ||
@@ -94,7 +94,7 @@ torch::Tensor LinearImpl::compute_weight(at::ScalarType type) {
   return cached_;
 }
 
-torch::Tensor LinearImpl::forward(const torch::Tensor& x) {
+at::Tensor LinearImpl::forward(const at::Tensor& x) {
   TORCH_CHECK(x.dim() == 2 && x.size(1) == weight.size(1), "Linear wants rows of ", weight.size(1),
               ", got ", x.sizes());
   const at::ScalarType type =

@@ -13,18 +13,18 @@ class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in_features, int64_t out_features, bool with_bias = false);
 
-  torch::Tensor forward(const torch::Tensor& x);
+  at::Tensor forward(const at::Tensor& x);
 
   // For weights that change where autograd's version counter does not see it.
   void forget_cached_weight() { cached_.reset(); }
 
-  torch::Tensor weight;  // (out, in)
-  torch::Tensor bias;    // (out), undefined without
+  at::Tensor weight;  // (out, in)
+  at::Tensor bias;    // (out), undefined without
 
  private:
-  torch::Tensor compute_weight(at::ScalarType type);
+  at::Tensor compute_weight(at::ScalarType type);
 
-  torch::Tensor cached_;
+  at::Tensor cached_;
   // Of the weight that cached_ was made from.
   uint32_t cached_version_ = 0;
   const void* cached_storage_ = nullptr;

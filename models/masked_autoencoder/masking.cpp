@@ -61,4 +61,9 @@ at::Tensor visible_neighbours(const at::Tensor& visible, int64_t patches_per_sid
   return table;
 }
 
+VisibleGrid make_visible_grid(const at::Tensor& visible, int64_t latent_size) {
+  return {visible, visible_neighbours(visible, latent_size, 2),
+          visible_neighbours(visible, latent_size, 1)};
+}
+
 }  // namespace espalier

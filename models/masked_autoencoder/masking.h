@@ -31,4 +31,13 @@ int64_t visible_count(int64_t patches, double mask_ratio);
 at::Tensor visible_neighbours(const at::Tensor& visible, int64_t patches_per_side,
                               int64_t cells_per_side);
 
+// The visible patches of images of latent_size x latent_size patches, and where 3x3 convolutions
+// over them find their inputs: fine cells are a quarter of a patch, coarse ones a patch.
+struct VisibleGrid {
+  at::Tensor visible;            // (B, keep) int64: visible patches, in any order
+  at::Tensor fine_neighbours;    // (B * keep * 4, 9) int64, as visible_neighbours() numbers them
+  at::Tensor coarse_neighbours;  // (B * keep, 9) int64
+};
+VisibleGrid make_visible_grid(const at::Tensor& visible, int64_t latent_size);
+
 }  // namespace espalier

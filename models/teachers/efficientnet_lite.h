@@ -5,13 +5,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "models/teachers/teacher.h"
 #include "models/weights/safetensors.h"
 
 namespace espalier {
 
 // EfficientNet-Lite0 (no squeeze-and-excitation, ReLU6, fixed stem and head), for inference only: a
 // frozen teacher. Batch norms are folded into the convolutions when the weights are loaded.
-class EfficientNetLite0 {
+class EfficientNetLite0 : public Teacher {
  public:
   static constexpr int64_t kChannels = 1280;
   static constexpr int64_t kStride = 32;
@@ -21,9 +22,11 @@ class EfficientNetLite0 {
   // another shape; `path` is for messages.
   EfficientNetLite0(const TensorMap& weights, const std::string& path);
 
-  // RGB levels 0..255, (B, 3, S, S), S a multiple of 32 -> features before pooling, fp32,
-  // (B, S/32 * S/32, 1280), positions row by row.
-  at::Tensor features(const at::Tensor& levels) const;
+  std::string name() const override { return "efficientnet-lite0"; }
+  int64_t stride() const override { return kStride; }
+  int64_t channels() const override { return kChannels; }
+  // Of the last layer before pooling.
+  at::Tensor features(const at::Tensor& levels) const override;
 
  private:
   struct Convolution {

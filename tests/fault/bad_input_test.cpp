@@ -38,8 +38,8 @@ class BadInput : public testing::Test {
   }
   // A short run that leaves a checkpoint.
   void train_briefly() {
-    const Result result = train({"--set", "stage.tokenizer.steps=2", "--set",
-                                 "stage.unified.steps=1", "--set", "log.tensorboard=false"});
+    const Result result = train({"--set", "stage.codes.steps=2", "--set",
+                                 "stage.both.steps=1", "--set", "log.tensorboard=false"});
     ASSERT_EQ(result.exit_code, 0) << result.output;
   }
   static void expect_refused(const Result& result, const std::string& message) {
@@ -48,7 +48,7 @@ class BadInput : public testing::Test {
   }
   // `data` as the training set, in a shard of its own.
   std::vector<std::string> with_shard(const std::string& tar) {
-    return {"--set", "data.train=[\"" + folder_.write("shard.tar", tar) + "\"]"};
+    return {"--set", "data.emoji.train=[\"" + folder_.write("shard.tar", tar) + "\"]"};
   }
   static std::string tiny() { return source_path("tests/fault/tiny.toml"); }
   std::string run() const { return folder_.file("run"); }
@@ -70,7 +70,7 @@ std::string sample(const std::string& key, const std::string& png) {
 }
 
 TEST_F(BadInput, UnknownKeyIsAnsweredWithTheNearestOne) {
-  expect_refused(train({"--set", "stage.tokenizer.stpes=3"}), "stage.tokenizer.steps");
+  expect_refused(train({"--set", "stage.codes.stpes=3"}), "stage.codes.steps");
 }
 
 TEST_F(BadInput, UnknownKeyInTheFileIsNamedWithItsLine) {
@@ -86,11 +86,11 @@ TEST_F(BadInput, WrongTypeIsNamed) {
 }
 
 TEST_F(BadInput, ValueOutOfRangeIsAnsweredWithTheRange) {
-  expect_refused(train({"--set", "stage.tokenizer.optimizer.beta1=2"}), "beta1 = 2");
+  expect_refused(train({"--set", "stage.codes.optimizer.beta1=2"}), "beta1 = 2");
 }
 
 TEST_F(BadInput, MissingDataFileIsNamed) {
-  expect_refused(train({"--set", "data.train=[\"no/such.tar\"]"}), "no/such.tar");
+  expect_refused(train({"--set", "data.emoji.train=[\"no/such.tar\"]"}), "no/such.tar");
 }
 
 TEST_F(BadInput, TruncatedTarIsNamed) {
@@ -117,7 +117,7 @@ TEST_F(BadInput, ShardWithoutSamplesIsNamed) {
 }
 
 TEST_F(BadInput, BatchThatDoesNotDivideIsAnsweredWithSizesThatDo) {
-  expect_refused(train({"--set", "stage.tokenizer.batch_size=13"}), "batch_size");
+  expect_refused(train({"--set", "stage.codes.batch_size=13"}), "batch_size");
 }
 
 TEST_F(BadInput, BatchThatDoesNotDivideOverTheRanksIsRefusedBeforeTheLaunch) {
@@ -129,8 +129,8 @@ TEST_F(BadInput, BatchThatDoesNotDivideOverTheRanksIsRefusedBeforeTheLaunch) {
 TEST_F(BadInput, CheckpointOfAnotherModelIsRefusedWithItsTensorsAndKept) {
   train_briefly();
   const int64_t step = newest_checkpoint(run());
-  const Result result = train({"--set", "stage.tokenizer.steps=2", "--set", "stage.unified.steps=1",
-                               "--set", "tokenizer.width=32"});
+  const Result result = train({"--set", "stage.codes.steps=2", "--set", "stage.both.steps=1",
+                               "--set", "model.tokenizer.width=32"});
   expect_refused(result, "tokenizer");
   EXPECT_EQ(newest_checkpoint(run()), step);
 }
@@ -145,8 +145,10 @@ TEST_F(BadInput, ResumePathThatDoesNotExistIsNamed) {
 }
 
 TEST_F(BadInput, MissingTeacherWeightsAreNamed) {
-  expect_refused(train({"--set", "teacher.weights=" + folder_.file("none.safetensors")}),
-                 "none.safetensors");
+  const Result result = espalier({"train", source_path("configs/quickstart.toml"), "--set",
+                                  "run.directory=" + run(), "--set",
+                                  "teacher.lite0.weights=" + folder_.file("none.safetensors")});
+  expect_refused(result, "none.safetensors");
 }
 
 TEST_F(BadInput, ReportOfAFolderThatIsNotARunIsRefused) {
@@ -155,6 +157,28 @@ TEST_F(BadInput, ReportOfAFolderThatIsNotARunIsRefused) {
 
 TEST_F(BadInput, StatusOfAFolderThatIsNotARunIsRefused) {
   expect_refused(espalier({"status", folder_.file("nothing")}), "no coordinator");
+}
+
+TEST_F(BadInput, UnknownKindOfObjectiveIsAnsweredWithTheKnownOnes) {
+  std::string text = read_file(tiny());
+  const size_t at = text.find("kind = \"caption\"");
+  text.replace(at, 16, "kind = \"captions\"");
+  const Result result = espalier({"train", folder_.write("kind.toml", text)});
+  expect_refused(result, "no kind \"captions\"");
+  EXPECT_NE(result.output.find("kind.toml:"), std::string::npos) << result.output;
+}
+
+TEST_F(BadInput, StageThatTheRunDoesNotHaveIsAnsweredWithThoseItHas) {
+  train_briefly();
+  expect_refused(espalier({"evaluate", run(), "--stage", "both_of_them"}), "it has codes, both");
+}
+
+TEST(ReferencePage, IsWhatTheProgramSaysOfItsSettings) {
+  const TemporaryFolder folder;
+  Program program({ESPALIER_PROGRAM, "config", "explain", "--markdown"}, folder.file("page"));
+  ASSERT_EQ(program.wait(kPatience_s), 0);
+  EXPECT_TRUE(program.output() == read_file(source_path("docs/configuration.md")))
+      << "run: espalier config explain --markdown > docs/configuration.md";
 }
 
 TEST_F(BadInput, MissingCommandEndsWithExit64) { EXPECT_EQ(espalier({}).exit_code, 64); }
@@ -182,7 +206,7 @@ TEST_F(BadInput, TrainedRunCanBeEvaluatedAskedAndReported) {
   train_briefly();
   const Result evaluate = espalier({"evaluate", run(), "--json", folder_.file("numbers.json")});
   EXPECT_EQ(evaluate.exit_code, 0) << evaluate.output;
-  EXPECT_NE(read_file(folder_.file("numbers.json")).find("psnr_db_by_stage"), std::string::npos);
+  EXPECT_NE(read_file(folder_.file("numbers.json")).find("psnr_db"), std::string::npos);
   const std::string image = folder_.write("image.png", good_png());
   const Result caption = espalier({"caption", image, "--run", run()});
   EXPECT_EQ(caption.exit_code, 0) << caption.output;

@@ -167,7 +167,7 @@ TEST_F(FaultTest, CrashLoopEndsAfterThreeLaunchesWithExit93) {
 
 TEST_F(FaultTest, MissingDataEndsWithExit64AndIsNotTriedAgain) {
   auto arguments = launch(name_);
-  arguments.insert(arguments.end(), {"--set", "data.train=[\"no/such.tar\"]"});
+  arguments.insert(arguments.end(), {"--set", "data.emoji.train=[\"no/such.tar\"]"});
   Program program(arguments, output());
   EXPECT_EQ(program.wait(kPatience_s), 64);
   EXPECT_NE(program.output().find("no/such.tar"), std::string::npos);

@@ -7,8 +7,8 @@
 namespace espalier {
 
 // Largest difference against the size of what is expected; names the first sizes that differ.
-inline ::testing::AssertionResult are_close(const torch::Tensor& actual,
-                                            const torch::Tensor& expected, double tolerance) {
+inline ::testing::AssertionResult are_close(const at::Tensor& actual, const at::Tensor& expected,
+                                            double tolerance) {
   if (!actual.defined() || !expected.defined()) {
     return ::testing::AssertionFailure() << "undefined tensor";
   }
@@ -16,7 +16,7 @@ inline ::testing::AssertionResult are_close(const torch::Tensor& actual,
     return ::testing::AssertionFailure()
            << "sizes " << actual.sizes() << ", expected " << expected.sizes();
   }
-  const torch::Tensor difference = (actual.to(torch::kDouble) - expected.to(torch::kDouble)).abs();
+  const at::Tensor difference = (actual.to(torch::kDouble) - expected.to(torch::kDouble)).abs();
   const double scale = std::max(1e-12, expected.abs().max().item<double>());
   const double worst = difference.max().item<double>() / scale;
   if (worst <= tolerance) return ::testing::AssertionSuccess();

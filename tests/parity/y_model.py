@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The Y-shaped model in plain PyTorch: same parameters, names and arithmetic as models/y_model.cpp.
+"""The Y-shaped model in plain PyTorch: same parameters, names and arithmetic as models/decoder/y_model.cpp.
 
 Sequences are padded to the longest of a batch, as a PyTorch user would; the C++ model packs them.
 Run as a program, it writes tests/models/golden/y_model.safetensors: random weights and inputs, and
@@ -110,56 +110,68 @@ class DepthTransformer(nn.Module):
         return torch.stack([head(x[:, i]) for i, head in enumerate(self.heads[: x.shape[1]])])
 
 
+def block(o):
+    return Block(o["width"], o["heads"], o["kv_heads"], o["feed_forward_width"])
+
+
+class Branch(nn.Module):
+    """Layers, a norm and a head: {"name", "head": "text" or "codes", "layers"}."""
+
+    def __init__(self, o, head, layers):
+        super().__init__()
+        width = o["width"]
+        if head == "text" and o["semantic_channels"] > 0:
+            self.semantic_projector = Projector(o["semantic_channels"], width)
+        self.layers = nn.ModuleList(block(o) for _ in range(layers))
+        self.norm = RmsNorm(width)
+        if head == "text":
+            self.text_head = Linear(width, o["vocabulary_size"])
+        else:
+            self.depth = DepthTransformer(o)
+
+
 class YModel(nn.Module):
     def __init__(self, **o):
         super().__init__()
         self.o = o
         width = o["width"]
-        block = lambda: Block(width, o["heads"], o["kv_heads"], o["feed_forward_width"])
         self.rotary = rotary_table(o["longest_sequence"], width // o["heads"])
         self.text_embedding = nn.Embedding(o["vocabulary_size"], width)
         nn.init.normal_(self.text_embedding.weight, 0.0, 0.02)
         self.image_marks = nn.Parameter(torch.randn(2, width) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(o["image_positions"], width) * 0.02)
         self.projector = Projector(o["code_channels"], width)
-        self.trunk = nn.ModuleList(block() for _ in range(o["trunk_layers"]))
-        self.semantic_projector = Projector(o["semantic_channels"], width)
-        self.understanding = nn.ModuleList(block() for _ in range(o["understanding_layers"]))
-        self.understanding_norm = RmsNorm(width)
-        self.text_head = Linear(width, o["vocabulary_size"])
-        self.generation = nn.ModuleList(block() for _ in range(o["generation_layers"]))
-        self.generation_norm = RmsNorm(width)
-        self.depth = DepthTransformer(o)
+        self.trunk = nn.ModuleList(block(o) for _ in range(o["trunk_layers"]))
+        self.branch = nn.ModuleDict(
+            {b["name"]: Branch(o, b["head"], b["layers"]) for b in o["branches"]})
 
-    def image(self, code_sums, semantics=None):
+    def image(self, code_sums, reader=None, semantics=None):
         x = self.projector(code_sums) + self.position_embedding[: code_sums.shape[1]]
-        return x if semantics is None else x + self.semantic_projector(semantics)
+        return x if semantics is None else x + reader.semantic_projector(semantics)
 
     def marks(self, batch, index):
         return self.image_marks[index].expand(batch, 1, -1)
 
     def run(self, x, branch):
-        for layer in self.trunk:
+        for layer in [*self.trunk, *branch.layers]:
             x = layer(x, self.rotary)
-        for layer in getattr(self, branch):
-            x = layer(x, self.rotary)
-        return getattr(self, branch + "_norm")(x)
+        return branch.norm(x)
 
-    def read_hidden(self, code_sums, semantics, text_ids):
+    def read_hidden(self, code_sums, semantics, text_ids, branch="understanding"):
         """<image> positions </image> text: (B, 2 + P + T, D)."""
-        batch = code_sums.shape[0]
-        x = torch.cat([self.marks(batch, 0), self.image(code_sums, semantics),
+        batch, reader = code_sums.shape[0], self.branch[branch]
+        x = torch.cat([self.marks(batch, 0), self.image(code_sums, reader, semantics),
                        self.marks(batch, 1), self.text_embedding(text_ids)], 1)
-        return self.run(x, "understanding")
+        return self.run(x, reader)
 
-    def read_loss(self, code_sums, semantics, text_ids, targets):
+    def read_loss(self, code_sums, semantics, text_ids, targets, branch="understanding"):
         """Sum over targets; targets (B, T) is PAD where nothing is predicted."""
-        hidden = self.read_hidden(code_sums, semantics, text_ids)
-        logits = self.text_head(hidden[:, -text_ids.shape[1]:])
+        hidden = self.read_hidden(code_sums, semantics, text_ids, branch)
+        logits = self.branch[branch].text_head(hidden[:, -text_ids.shape[1]:])
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD,
                                reduction="sum")
 
-    def draw_hidden(self, conditions, code_sums):
+    def draw_hidden(self, conditions, code_sums, branch="generation"):
         """conditions: lists of text ids; code_sums (B, P, C) -> hidden states (B * P, D)."""
         batch, positions = code_sums.shape[:2]
         width = self.o["width"]
@@ -176,18 +188,20 @@ class YModel(nn.Module):
         x = torch.where(is_mark[..., None], self.image_marks[0], x)
         image = self.image(code_sums[:, :-1]).to(x.dtype)
         x = x.masked_scatter(is_image[..., None], image)
-        return self.run(x, "generation")[is_target].view(batch * positions, width)
+        return self.run(x, self.branch[branch])[is_target].view(batch * positions, width)
 
-    def draw_loss(self, conditions, code_sums, codes):
+    def draw_loss(self, conditions, code_sums, codes, branch="generation"):
         """code_sums (S, B, P, C), codes (B, P, S) -> sum over codes, logits (S, B * P, K)."""
-        hidden = self.draw_hidden(conditions, code_sums[-1])
-        logits = self.depth(hidden, code_sums[:-1].flatten(1, 2))
+        hidden = self.draw_hidden(conditions, code_sums[-1], branch)
+        logits = self.branch[branch].depth(hidden, code_sums[:-1].flatten(1, 2))
         targets = codes.permute(2, 0, 1).flatten()
         return F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum"), logits
 
 
 SMALL = dict(width=32, heads=2, kv_heads=1, feed_forward_width=48, trunk_layers=2,
-             understanding_layers=1, generation_layers=2, longest_sequence=24, vocabulary_size=40,
+             branches=[dict(name="understanding", head="text", layers=1),
+                       dict(name="generation", head="codes", layers=2)],
+             longest_sequence=24, vocabulary_size=40,
              image_positions=5, code_channels=8, semantic_channels=6, stages=3, codebook_size=11,
              depth_width=32, depth_heads=2, depth_layers=2, depth_feed_forward_width=40)
 

@@ -1,5 +1,6 @@
 #include "trainer/run.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -7,7 +8,7 @@
 
 #include "comm/transport/single_communicator.h"
 #include "data/errors.h"
-#include "toy_stage.h"
+#include "toy_room.h"
 #include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
@@ -20,9 +21,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool has_event(const ToyResult& result, const std::string& name) {
-  return std::any_of(result.events.begin(), result.events.end(),
-                     [&](const auto& event) { return event.at("event") == name; });
+int64_t count_events(const RunConfig& config, const std::string& name) {
+  const auto events = read_events(config.directory);
+  return std::count_if(events.begin(), events.end(),
+                       [&](const auto& event) { return event.at("event") == name; });
 }
 
 TEST(Run, LeavesEverythingInItsDirectory) {
@@ -32,15 +34,15 @@ TEST(Run, LeavesEverythingInItsDirectory) {
   EXPECT_EQ(result.outcome, RunOutcome::kFinished);
   for (const char* name :
        {"config.toml", "run.json", "metrics.jsonl", "events.jsonl", "evaluation/first.json",
-        "evaluation/second.json", "evaluation/history.jsonl", "images/first-0000003.png",
-        "images/second-0000006.png", "checkpoints/step-0000000012/manifest.json"}) {
+        "evaluation/second.json", "evaluation/history.jsonl", "images/first-0000006-left-grey.png",
+        "images/second-0000006-right-grey.png", "checkpoints/step-0000000012/manifest.json"}) {
     EXPECT_TRUE(fs::exists(config.directory + "/" + name)) << name;
   }
   EXPECT_FALSE(fs::is_empty(config.directory + "/tensorboard"));
   EXPECT_EQ(read_metrics(config.directory).size(), 12u);
   for (const char* event : {"started", "stage_started", "checkpoint_committed", "evaluation",
                             "stage_finished", "finished"}) {
-    EXPECT_TRUE(has_event(result, event)) << event;
+    EXPECT_GT(count_events(config, event), 0) << event;
   }
 }
 
@@ -68,8 +70,8 @@ TEST(Run, MixedPrecisionTrainsCloseToFullPrecision) {
 }
 
 TEST(Run, StepWithoutFiniteLossIsSkippedOnAllRanks) {
-  const RunConfig config = toy_config(fresh_directory("run"), 6);
-  const ToyResult result = train_toy(config, 2, -1, toy_factory({.bad_steps = {2, 3}}));
+  const RunConfig config = toy_config(fresh_directory("run"), 6, {.bad_steps = {2, 3}});
+  const ToyResult result = train_toy(config, 2);
   EXPECT_EQ(result.outcome, RunOutcome::kFinished);
   int64_t skipped = 0;
   for (const auto& line : read_metrics(config.directory)) skipped += line.at("skipped") == true;
@@ -78,10 +80,10 @@ TEST(Run, StepWithoutFiniteLossIsSkippedOnAllRanks) {
 }
 
 TEST(Run, TooManyStepsWithoutFiniteLossEndItAndKeepTheGoodCheckpoint) {
-  RunConfig config = toy_config(fresh_directory("run"), 20);
+  RunConfig config = toy_config(fresh_directory("run"), 20, {.bad_steps = {9, 10, 11, 12, 13}});
   config.compute.max_bad_steps = 2;
   try {
-    train_toy(config, 2, -1, toy_factory({.bad_steps = {9, 10, 11, 12, 13}}));
+    train_toy(config, 2);
     FAIL() << "went on without finite losses";
   } catch (const DoNotRequeueError& error) {
     const std::string text = error.what();
@@ -95,8 +97,8 @@ TEST(Run, TooManyStepsWithoutFiniteLossEndItAndKeepTheGoodCheckpoint) {
 }
 
 TEST(Run, StateThatIsNotFiniteEndsItAndIsNotSaved) {
-  const RunConfig config = toy_config(fresh_directory("run"), 10);
-  EXPECT_THROW(train_toy(config, 2, -1, toy_factory({.broken_state_at = 6})), DoNotRequeueError);
+  const RunConfig config = toy_config(fresh_directory("run"), 10, {.broken_state_at = 6});
+  EXPECT_THROW(train_toy(config, 2), DoNotRequeueError);
   EXPECT_EQ(list_checkpoints(config.directory + "/checkpoints").back().step, 4);
 }
 
@@ -139,22 +141,26 @@ TEST(Run, SaveThatFailsIsReportedAndTrainingGoesOn) {
   const RunConfig config = toy_config(fresh_directory("run"), 6);
   const auto comm = make_single_communicator();
   RefusesFirst observer;
-  EXPECT_EQ(run_training(config, *comm, observer, {.make_stage = toy_factory()}),
-            RunOutcome::kFinished);
-  int failed = 0;
-  for (const auto& event : read_events(config.directory)) {
-    failed += event.at("event") == "checkpoint_failed";
-  }
-  EXPECT_EQ(failed, 1);
+  EXPECT_EQ(run_training(config, *comm, observer), RunOutcome::kFinished);
+  EXPECT_EQ(count_events(config, "checkpoint_failed"), 1);
   EXPECT_EQ(list_checkpoints(config.directory + "/checkpoints").back().step, 12);
 }
 
+RunConfig with_data(RunConfig config, const std::string& shard) {
+  DataConfig& data = config.data.emplace_back();
+  data.name = "emoji";
+  data.train = {shard};
+  return config;
+}
+
 TEST(DryRun, ChecksEverythingAndWritesNothing) {
-  RunConfig config = toy_config(fresh_directory("run"), 6);
-  config.data.test = {std::string(ESPALIER_SOURCE_DIR) + "/data/emoji/emoji-32-test.tar"};
-  const std::string report = dry_run(config, 2, toy_factory());
+  const RunConfig config =
+      with_data(toy_config(fresh_directory("run"), 6),
+                std::string(ESPALIER_SOURCE_DIR) + "/data/emoji/emoji-32-test.tar");
+  const std::string report = dry_run(config, 2);
   for (const char* part : {"stage second", "56 parameters", "trunk 40, left 8, right 8",
-                           "memory per rank", "samples, 0 bad", "free under"}) {
+                           "left in 5.5 of 6 micro-batches", "memory per rank", "samples, 0 bad",
+                           "emoji test: none", "free under"}) {
     EXPECT_NE(report.find(part), std::string::npos) << part << " is not in:\n" << report;
   }
   EXPECT_FALSE(fs::exists(config.directory));
@@ -163,56 +169,50 @@ TEST(DryRun, ChecksEverythingAndWritesNothing) {
 TEST(DryRun, ThrowsWhatTheRunWouldThrow) {
   const std::string directory = fresh_directory("run");
   RunConfig config = toy_config(directory, 6);
-  EXPECT_THROW(dry_run(config, 4, toy_factory()), ConfigError);  // 12 samples, 4 ranks of 2
-  config.data.train = {directory + "/missing.tar"};
-  EXPECT_THROW(dry_run(config, 2, toy_factory()), DataError);
-  config.data.train.clear();
-  config.teacher.weights = directory + "/missing.safetensors";
-  EXPECT_THROW(dry_run(config, 2, toy_factory()), ConfigError);
-  config.teacher.weights.clear();
+  EXPECT_THROW(dry_run(config, 4), ConfigError);  // 12 samples, 4 ranks of 2
+  EXPECT_THROW(dry_run(with_data(config, directory + "/missing.tar"), 2), DataError);
+  RunConfig taught = config;
+  TeacherConfig& teacher = taught.teachers.emplace_back();
+  teacher.kind = "efficientnet_lite0";
+  teacher.weights = directory + "/missing.safetensors";
+  EXPECT_THROW(dry_run(taught, 2), ConfigError);
   config.directory = "/proc/espalier/run";
-  EXPECT_THROW(dry_run(config, 2, toy_factory()), ConfigError);
+  EXPECT_THROW(dry_run(config, 2), ConfigError);
 }
 
 TEST(Inference, LoadsTheAveragedWeightsOfTheNewestCheckpoint) {
-  RunConfig config = toy_config(fresh_directory("run"), 6);
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
   train_toy(config, 1, 8);  // in the second stage
-  // The toy config was not made from a file.
-  std::ofstream(config.directory + "/config.toml") << R"(
-seed = 5
-[compute]
-device = "cpu"
-[[stage]]
-name = "first"
-kind = "tokenizer"
-steps = 6
-[stage.optimizer]
-warmup_steps = 2
-[[stage]]
-name = "second"
-kind = "tokenizer"
-steps = 6
-[stage.optimizer]
-warmup_steps = 2
-)";
-  const InferenceRun run = load_for_inference(config.directory, {}, toy_factory());
-  ASSERT_EQ(run.stages.size(), 2u);
-  EXPECT_EQ(run.global_step, 8);
+  const InferenceRun run = load_for_inference(config.directory);
+  EXPECT_EQ(run.checkpoint.step, 8);
   const TensorMap saved = newest_tensors(config.directory);
-  EXPECT_TRUE(run.stages[1]
-                  ->state()
+  EXPECT_TRUE(run.things->model("two")
+                  .state()
                   .at("trunk.weight")
-                  .equal(saved.at("training/second/average/trunk.weight")));
-  EXPECT_TRUE(
-      run.stages[0]->state().at("trunk.weight").equal(saved.at("model/first/trunk.weight")));
-  EXPECT_THROW(run.stage_of_kind("unified"), ConfigError);
+                  .equal(saved.at("training/second/average/model/two/trunk.weight")));
+  EXPECT_TRUE(run.things->model("one")
+                  .state()
+                  .at("trunk.weight")
+                  .equal(saved.at("model/one/trunk.weight")));
+  EXPECT_THROW(caption_images(run, {}), ConfigError);
+  EXPECT_THROW(load_for_inference("/nowhere"), ConfigError);
+}
 
-  EvaluationRequest request;
-  request.directory = config.directory + "/again";
-  const auto result = evaluate_run(run, request);
-  EXPECT_EQ(result.at("pictures").size(), 2u);
-  EXPECT_TRUE(result.contains("toy"));
-  EXPECT_THROW(load_for_inference("/nowhere", {}, toy_factory()), ConfigError);
+TEST(Inference, EvaluatesTheStagesAndObjectivesThatAreAskedFor) {
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
+  train_toy(config, 1, 8);
+  const InferenceRun run = load_for_inference(config.directory);
+  const std::string pictures = config.directory + "/again";
+  const auto all = evaluate_run(run, {.directory = pictures});
+  ASSERT_EQ(all.size(), 2U);  // each is the last that trained its model
+  EXPECT_EQ(all[0].sections.size(), 2U);
+  const auto one = evaluate_run(
+      run, {.stages = {"first"}, .objectives = {"right"}, .directory = pictures});
+  ASSERT_EQ(one.size(), 1U);
+  ASSERT_EQ(one[0].sections.size(), 1U);
+  EXPECT_EQ(one[0].sections[0].name, "right");
+  EXPECT_THROW(evaluate_run(run, {.stages = {"third"}, .directory = pictures}), ConfigError);
+  EXPECT_THROW(evaluate_run(run, {.objectives = {"middle"}, .directory = pictures}), ConfigError);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "trainer/checkpoint/checkpoint_loader.h"
 
+#include <spdlog/spdlog.h>
+
 #include <filesystem>
 
 #include "models/errors.h"
@@ -111,6 +113,22 @@ LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path)
     throw DoNotRequeueError(path + ": the checkpoint is damaged: " + complaint);
   }
   return loaded;
+}
+
+void set_aside_newer(Communicator& comm, const std::string& root,
+                     const LoadedCheckpoint& checkpoint) {
+  on_rank_0(comm, [&] {
+    for (const CheckpointDirectory& other : list_checkpoints(root)) {
+      std::error_code ignored;
+      if (other.step < checkpoint.step || fs::equivalent(other.path, checkpoint.path, ignored)) {
+        continue;
+      }
+      rename_durably(other.path, other.path + ".superseded-" + utc_stamp());
+      spdlog::warn("{} is set aside as *.superseded-*: the run goes on from {}", other.path,
+                   checkpoint.path);
+    }
+    return std::string();
+  });
 }
 
 }  // namespace espalier

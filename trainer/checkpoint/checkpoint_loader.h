@@ -31,4 +31,9 @@ std::optional<LoadedCheckpoint> load_newest_checkpoint(
 // run.
 LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path);
 
+// Collective. Going on from an older step than the newest under `root`: the newer ones would be
+// taken for this run's next time, so they are renamed to *.superseded-*.
+void set_aside_newer(Communicator& comm, const std::string& root,
+                     const LoadedCheckpoint& checkpoint);
+
 }  // namespace espalier

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "trainer/errors.h"
 
@@ -10,23 +11,13 @@ namespace {
 
 using nlohmann::json;
 
-std::string stage_prefix(const StageConfig& stage) { return "model/" + stage.name + "/"; }
 std::string loop_prefix(const StageConfig& stage) { return "training/" + stage.name + "/"; }
 
-void add_with_prefix(TensorMap& all, const std::string& prefix, const TensorMap& state) {
-  for (const auto& [name, tensor] : state) all[prefix + name] = tensor;
-}
-
-TensorMap without_prefix(const TensorMap& all, const std::string& prefix) {
-  TensorMap found;
-  for (auto it = all.lower_bound(prefix); it != all.end() && it->first.starts_with(prefix); ++it) {
-    found[it->first.substr(prefix.size())] = it->second;
-  }
-  return found;
-}
+std::string first_part(const std::string& name) { return name.substr(0, name.find('/')); }
 
 bool shapes_training(const std::string& key) {
-  constexpr std::array kFree = {"run.", "checkpoint.", "log.", "evaluation.", "compute."};
+  constexpr std::array kFree = {"run.",        "checkpoint.", "log.",
+                                "evaluation.", "compute.",    "deadline."};
   return std::none_of(kFree.begin(), kFree.end(),
                       [&](const char* prefix) { return key.starts_with(prefix); });
 }
@@ -81,34 +72,72 @@ std::vector<std::string> changed_settings(const LoadedCheckpoint& checkpoint,
   return changes;
 }
 
-void add_stage_state(TensorMap& all, const StageConfig& stage, const TensorMap& state) {
-  add_with_prefix(all, stage_prefix(stage), state);
-}
-
 void add_loop_state(TensorMap& all, const StageConfig& stage, const TensorMap& state) {
-  add_with_prefix(all, loop_prefix(stage), state);
+  for (const auto& [name, tensor] : state) all[loop_prefix(stage) + name] = tensor;
 }
 
-void restore_stage(const LoadedCheckpoint& checkpoint, const StageConfig& config, Stage& stage) {
-  copy_tensors(without_prefix(checkpoint.tensors, stage_prefix(config)), stage.state(),
-               "checkpoint " + checkpoint.path + ", stage " + config.name);
+TensorMap below(const TensorMap& all, const std::string& prefix) {
+  TensorMap found;
+  for (auto it = all.lower_bound(prefix); it != all.end() && it->first.starts_with(prefix); ++it) {
+    found[it->first.substr(prefix.size())] = it->second;
+  }
+  return found;
+}
+
+void restore_models(const LoadedCheckpoint& checkpoint, NamedThings& things) {
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : below(checkpoint.tensors, "model/")) {
+    names.insert(first_part(name));
+  }
+  for (const ModelConfig& model : things.config().models) {  // those of the config, in its order
+    if (!names.contains(model.name)) continue;
+    copy_tensors(below(checkpoint.tensors, model_prefix(model.name)),
+                 things.model(model.name).state(),
+                 "checkpoint " + checkpoint.path + ", model " + model.name);
+    things.model_changed(model.name);
+  }
+}
+
+void restore_objectives(const LoadedCheckpoint& checkpoint, Stage& stage) {
+  const std::string& model = stage.config().trains;
+  const TensorMap live = stage.state();
+  for (const ObjectiveConfig& objective : stage.config().objectives) {
+    const std::string prefix = objective_prefix(model, objective.name);
+    copy_tensors(below(checkpoint.tensors, prefix), below(live, prefix),
+                 "checkpoint " + checkpoint.path + ", objective " + objective.name);
+  }
   stage.state_changed();
 }
 
 void restore_loop(const LoadedCheckpoint& checkpoint, const StageConfig& config,
                   const TensorMap& state) {
-  copy_tensors(without_prefix(checkpoint.tensors, loop_prefix(config)), state,
+  copy_tensors(below(checkpoint.tensors, loop_prefix(config)), state,
                "checkpoint " + checkpoint.path + ", optimizer of stage " + config.name);
 }
 
-void restore_average(const LoadedCheckpoint& checkpoint, const StageConfig& config, Stage& stage) {
-  const TensorMap averages = without_prefix(checkpoint.tensors, loop_prefix(config) + "average/");
+void inherit_objectives(const TensorMap& earlier, Stage& stage) {
+  TensorMap from, to;
+  for (const auto& [name, tensor] : stage.state()) {
+    const auto found = earlier.find(name);
+    if (found == earlier.end() || !tensor.requires_grad()) continue;
+    from[name] = found->second;
+    to[name] = tensor;
+  }
+  if (to.empty()) return;
+  copy_tensors(from, to, "objectives of an earlier stage, for stage " + stage.config().name);
+  stage.state_changed();
+}
+
+void restore_average(const LoadedCheckpoint& checkpoint, const StageConfig& config,
+                     NamedThings& things, Stage& stage) {
+  const TensorMap averages = below(checkpoint.tensors, loop_prefix(config) + "average/");
   TensorMap targets;
   for (const auto& [name, tensor] : stage.state()) {
     if (averages.contains(name)) targets[name] = tensor;
   }
   if (targets.empty()) return;
   copy_tensors(averages, targets, "checkpoint " + checkpoint.path + ", averages of " + config.name);
+  things.model_changed(config.trains);
   stage.state_changed();
 }
 

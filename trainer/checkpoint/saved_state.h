@@ -1,6 +1,5 @@
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,9 +8,15 @@
 #include "models/weights/safetensors.h"
 #include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/config/run_config.h"
+#include "trainer/named/named_things.h"
 #include "trainer/stage.h"
 
 namespace espalier {
+
+// Note [Names in a checkpoint]: "model/MODEL/…" are the weights of a named model,
+// "objective/MODEL/OBJECTIVE/…" what an objective has of its own, "training/STAGE/optimizer/…" and
+// "training/STAGE/average/…" what the stage under way needs to go on; the latter two are followed
+// by the full name of the tensor they belong to.
 
 // Where a run is: state.json of a checkpoint.
 struct RunPosition {
@@ -30,16 +35,25 @@ RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& c
 std::vector<std::string> changed_settings(const LoadedCheckpoint& checkpoint,
                                           const RunConfig& config);
 
-// Tensors of a stage and of the loop that trains it, under their names in a checkpoint.
-void add_stage_state(TensorMap& all, const StageConfig& stage, const TensorMap& state);
+// Tensors of the loop that trains a stage, under their names in a checkpoint.
 void add_loop_state(TensorMap& all, const StageConfig& stage, const TensorMap& state);
 
+// The tensors whose names begin with `prefix`, without it.
+TensorMap below(const TensorMap& all, const std::string& prefix);
+
 // Copy from the checkpoint into live tensors. WeightsError names the first that do not fit.
-void restore_stage(const LoadedCheckpoint& checkpoint, const StageConfig& config, Stage& stage);
+// Every model that the checkpoint has weights of.
+void restore_models(const LoadedCheckpoint& checkpoint, NamedThings& things);
+// What the objectives of the stage under way have of their own.
+void restore_objectives(const LoadedCheckpoint& checkpoint, Stage& stage);
 void restore_loop(const LoadedCheckpoint& checkpoint, const StageConfig& config,
                   const TensorMap& state);
 
+// What objectives of the same names left in an earlier stage: their parameters are taken over.
+void inherit_objectives(const TensorMap& earlier, Stage& stage);
+
 // For inference: averaged weights, where the checkpoint has them, become the weights.
-void restore_average(const LoadedCheckpoint& checkpoint, const StageConfig& config, Stage& stage);
+void restore_average(const LoadedCheckpoint& checkpoint, const StageConfig& config,
+                     NamedThings& things, Stage& stage);
 
 }  // namespace espalier

@@ -1,8 +1,11 @@
 #include "trainer/config/config_text.h"
 
 #include <sstream>
+#include <vector>
 
+#include "trainer/config/run_config.h"
 #include "trainer/errors.h"
+#include "trainer/registry.h"
 
 namespace espalier {
 namespace {
@@ -17,26 +20,45 @@ SplitKey split(const std::string& key) {
   return {key.substr(0, dot), key.substr(dot + 1)};
 }
 
-// A config that has one stage of every kind, named as in configs/quickstart.toml.
-RunConfig example_config() {
-  RunConfig config;
-  StageConfig tokenizer;
-  tokenizer.name = tokenizer.kind = "tokenizer";
-  tokenizer.loss = tokenizer_losses();
-  tokenizer.tasks = tokenizer_tasks();
-  StageConfig unified;
-  unified.name = unified.kind = "unified";
-  unified.loss = unified_losses();
-  unified.tasks = unified_tasks();
-  config.stages = {tokenizer, unified};
-  return config;
+std::vector<std::string> parts_of(const std::string& key) {
+  std::vector<std::string> parts;
+  std::stringstream stream(key);
+  for (std::string part; std::getline(stream, part, '.');) parts.push_back(part);
+  return parts;
 }
 
-// "stage.tokenizer.optimizer" -> "stage.optimizer", as the table is written in the file.
-std::string table_header(const std::string& table) {
-  if (!table.starts_with("stage.")) return "[" + table + "]";
-  const size_t dot = table.find('.', 6);
-  return dot == std::string::npos ? "[[stage]]" : "[stage" + table.substr(dot) + "]";
+std::string joined(const std::vector<std::string>& parts, size_t first) {
+  std::string text;
+  for (size_t i = first; i < parts.size(); ++i) text += "." + parts[i];
+  return text;
+}
+
+// How a table is written in the file. Stages and their objectives are lists, whose entries carry
+// their names inside: "stage.a.objectives.b" -> [[stage.objectives]].
+struct TableHeader {
+  std::string text;
+  std::string entry_name;  // not empty: the header begins an entry of that name
+};
+
+TableHeader table_header(const std::string& table) {
+  const std::vector<std::string> parts = parts_of(table);
+  if (parts[0] != "stage") return {"[" + table + "]", ""};
+  if (parts.size() == 2) return {"[[stage]]", parts[1]};
+  if (parts[2] != "objectives") return {"[stage" + joined(parts, 2) + "]", ""};
+  if (parts.size() == 4) return {"[[stage.objectives]]", parts[3]};
+  return {"[stage.objectives" + joined(parts, 4) + "]", ""};
+}
+
+// `asked` names the setting or a table around it. Where the example has the name of a thing, any
+// name will do.
+bool is_asked_for(const std::vector<std::string>& example, const std::vector<std::string>& asked) {
+  if (asked.size() > example.size()) return false;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const bool is_name = example[i] == "NAME" || (i == 1 && example[0] == "model") ||
+                         (i > 0 && example[i - 1] == "objectives");
+    if (!is_name && example[i] != asked[i]) return false;
+  }
+  return true;
 }
 
 void append_row(std::ostringstream& page, const Setting& setting) {
@@ -51,9 +73,68 @@ void append_row(std::ostringstream& page, const Setting& setting) {
 constexpr const char* kTableHead =
     "| name | type and range | default | unit | what it does |\n|---|---|---|---|---|\n";
 
+constexpr const char* kIntroduction =
+    "# Settings\n\n"
+    "Made by `espalier config explain --markdown` from the declarations of their owners; do not "
+    "edit.\n\n"
+    "A config is one TOML file. Any setting can also be given on the command line: `--set seed=7`, "
+    "`--set stage.codes.steps=20`, `--set 'stage.*.precision=bf16'`. A run directory keeps "
+    "`config.toml` with every value and where it came from.\n\n"
+    "Data sets, text tokenizers, teachers and models are declared once, under names of your "
+    "choice. A run is a list of stages: each `[[stage]]` has a `name`, the model it `trains`, and "
+    "`[[stage.objectives]]`, each with a `kind` and, where two are of one kind, a `name`. The "
+    "tables after it (`[stage.optimizer]`) belong to it. A stage goes on from what the stages "
+    "before it made of its model.\n";
+
+// "of kind `y_decoder`: …" for tables that only one kind has.
+std::string about_kind(const std::string& table) {
+  const std::vector<std::string> parts = parts_of(table);
+  if (parts.size() == 2 && parts[0] == "model") {
+    const ModelKind& kind = registry().model(parts[1], table);
+    return "of kind `" + kind.name + "`\n\n" + kind.help;
+  }
+  if (parts.size() == 4 && parts[2] == "objectives") {
+    const ObjectiveKind& kind = registry().objective(parts[3], table);
+    return "of kind `" + kind.name + "`, for models of kind `" + kind.trains + "`\n\n" + kind.help;
+  }
+  return "";
+}
+
+std::string heading(const std::string& table) {
+  if (table.empty()) return "Top of the file";
+  const std::vector<std::string> parts = parts_of(table);
+  std::string header = table_header(table).text;
+  if (parts[0] == "model") header = "[model.NAME" + joined(parts, 2) + "]";
+  const std::string kind = about_kind(table);
+  return "`" + header + "`" + (kind.empty() ? "" : " ") + kind;
+}
+
 }  // namespace
 
-std::string resolved_toml(const Settings& settings, const RunConfig& config) {
+RunConfig example_config() {
+  RunConfig config;
+  config.data.emplace_back().name = "NAME";
+  config.texts.emplace_back().name = "NAME";
+  TeacherConfig& teacher = config.teachers.emplace_back();
+  teacher.name = "NAME";
+  teacher.kind = registry().teachers().front().name;
+  for (const ModelKind& kind : registry().models()) {
+    ModelConfig& model = config.models.emplace_back();
+    model.name = model.kind = kind.name;
+    model.settings = kind.make_settings();
+    if (kind.branches != nullptr) model.settings->add_part("branch", "NAME");
+  }
+  StageConfig& stage = config.stages.emplace_back();
+  stage.name = "NAME";
+  for (const ObjectiveKind& kind : registry().objectives()) {
+    ObjectiveConfig& objective = stage.objectives.emplace_back();
+    objective.name = objective.kind = kind.name;
+    objective.settings = kind.make_settings();
+  }
+  return config;
+}
+
+std::string resolved_toml(const Settings& settings) {
   std::ostringstream text;
   text << "# Every setting of the run, and where its value came from.\n";
   std::string table;
@@ -61,10 +142,9 @@ std::string resolved_toml(const Settings& settings, const RunConfig& config) {
     const SplitKey key = split(setting.key);
     if (key.table != table) {
       table = key.table;
-      text << "\n" << table_header(table) << "\n";
-      for (const StageConfig& stage : config.stages) {
-        if (table == "stage." + stage.name) text << "name = " << toml_value(stage.name) << "\n";
-      }
+      const TableHeader header = table_header(table);
+      text << "\n" << header.text << "\n";
+      if (!header.entry_name.empty()) text << "name = " << toml_value(header.entry_name) << "\n";
     }
     text << key.name << " = " << toml_value(setting.value) << "  # " << setting.origin << "\n";
   }
@@ -74,43 +154,31 @@ std::string resolved_toml(const Settings& settings, const RunConfig& config) {
 std::string explain_config(const std::string& key) {
   RunConfig config = example_config();
   const Settings settings = declare_settings(config);
+  const std::vector<std::string> asked = parts_of(key);
   std::string text;
   for (const Setting& setting : settings.all()) {
-    const bool asked = key.empty() || setting.key == key || setting.key.starts_with(key + ".");
-    if (asked) text += explain_setting(setting) + (key == setting.key ? "" : "\n");
+    if (is_asked_for(parts_of(setting.key), asked)) text += explain_setting(setting) + "\n";
   }
   if (text.empty()) {
     const std::string nearest = settings.nearest_key(key);
     throw ConfigError(key + ": there is no such setting" +
                       (nearest.empty() ? "" : "; did you mean " + nearest + "?"));
   }
+  text.pop_back();
   return text;
 }
 
-std::string generate_config_reference() {
+std::string config_reference() {
   RunConfig config = example_config();
   const Settings settings = declare_settings(config);
   std::ostringstream page;
-  page << "# Settings\n\n"
-          "Made by `espalier config explain --markdown` from the declarations in `trainer/`; do "
-          "not edit.\n\n"
-          "A config is one TOML file. Any setting can also be given on the command line: `--set "
-          "seed=7`, `--set stage.tokenizer.steps=20`, `--set stage.*.precision=bf16`. A run "
-          "directory keeps `config.toml` with every value and where it came from.\n\n"
-          "A run is a list of stages. Each `[[stage]]` has a `name`, by which `--set` addresses "
-          "it; the tables after it (`[stage.optimizer]`, `[stage.loss]`, `[stage.tasks]`) belong "
-          "to it.\n";
+  page << kIntroduction;
   std::string table = "-";
   for (const Setting& setting : settings.all()) {
     const SplitKey key = split(setting.key);
-    // All kinds of stages share these; they are listed once.
-    const bool by_kind = key.table.ends_with(".loss") || key.table.ends_with(".tasks");
-    if (key.table.starts_with("stage.unified") && !by_kind) continue;
     if (key.table != table) {
       table = key.table;
-      page << "\n## " << (table.empty() ? "Top of the file" : "`" + table_header(table) + "`");
-      if (by_kind) page << " of a stage of kind `" << table.substr(6, table.rfind('.') - 6) << "`";
-      page << "\n\n" << kTableHead;
+      page << "\n## " << heading(table) << "\n\n" << kTableHead;
     }
     append_row(page, setting);
   }

@@ -1,34 +1,54 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "trainer/config/deadline_settings.h"
+#include "trainer/config/kind_settings.h"
 #include "trainer/config/settings.h"
-#include "trainer/tokenizer_settings.h"
-#include "trainer/unified_settings.h"
 
 namespace espalier {
 
-// Defaults stand here; names, ranges and help in run_config.cpp, nowhere else.
+// Defaults stand here; names, ranges and help beside them in run_settings.cpp. Settings of one kind
+// of model, objective or teacher stand in the folder of that kind.
+
+// [data.NAME]: images and what is written about them, in three splits.
 struct DataConfig {
+  std::string name;
   std::vector<std::string> train, validation, test;
   int64_t image_size = 32;
   std::string on_bad_sample = "fail";
+
+  const std::vector<std::string>& split(const std::string& which) const;
 };
 
+// [text.NAME]: a text tokenizer, trained on what a data set says.
 struct TextConfig {
+  std::string name;
+  std::string data;
   int64_t vocabulary_size = 1024;
+  std::vector<std::string> fields = {"caption", "keywords"};
+  std::vector<std::string> frequent_fields;
+  std::vector<std::string> phrases;
 };
 
+// [teacher.NAME]: a frozen network whose features others learn from.
 struct TeacherConfig {
+  std::string name;
+  std::string kind;
   std::string weights;
-  int64_t image_size = 128;
   std::string cache;
+};
+
+// [model.NAME]: what stages train, and others read frozen.
+struct ModelConfig {
+  std::string name;
+  std::string kind;
+  std::shared_ptr<KindSettings> settings;
 };
 
 struct CheckpointConfig {
@@ -67,17 +87,26 @@ struct OptimizerConfig {
   double clip_norm = 1.0;
 };
 
+// [[stage.objectives]]: one of the objectives that a stage mixes.
+struct ObjectiveConfig {
+  std::string name;  // the kind, unless the file gives one
+  std::string kind;
+  double share = 0;
+  std::shared_ptr<ObjectiveSettings> settings;
+};
+
+// [[stage]]: which model is trained, on which objectives, for how long.
 struct StageConfig {
   std::string name;
-  std::string kind;  // "tokenizer" or "unified"
+  std::string trains;
+  std::vector<std::string> freeze;
   int64_t steps = 1000;
   int64_t batch_size = 96;
   int64_t micro_batch_size = 16;
   std::string precision = "fp32";
   double ema_decay = 0.0;
   OptimizerConfig optimizer;
-  std::map<std::string, double> loss;   // weight by loss name
-  std::map<std::string, double> tasks;  // weight by task name
+  std::vector<ObjectiveConfig> objectives;
 
   int64_t slots() const { return batch_size / micro_batch_size; }
 };
@@ -86,11 +115,10 @@ struct StageConfig {
 struct RunConfig {
   int64_t seed = 1;
   std::string directory = "runs/default";
-  DataConfig data;
-  TextConfig text;
-  TeacherConfig teacher;
-  TokenizerConfig tokenizer;
-  UnifiedConfig model;
+  std::vector<DataConfig> data;
+  std::vector<TextConfig> texts;
+  std::vector<TeacherConfig> teachers;
+  std::vector<ModelConfig> models;
   CheckpointConfig checkpoint;
   LogConfig log;
   EvaluationConfig evaluation;
@@ -100,20 +128,34 @@ struct RunConfig {
 
   std::string resolved;   // TOML of every setting with where each came from
   nlohmann::json values;  // the same by key, to compare a resumed run with its checkpoint
+
+  // By name; ConfigError with the names there are. `asked_by` says whose setting it was.
+  const DataConfig& data_named(const std::string& name, const std::string& asked_by) const;
+  const TextConfig& text_named(const std::string& name, const std::string& asked_by) const;
+  const TeacherConfig& teacher_named(const std::string& name, const std::string& asked_by) const;
+  const ModelConfig& model_named(const std::string& name, const std::string& asked_by) const;
+  const StageConfig& stage_named(const std::string& name) const;
 };
 
-// Reads the file, applies the --set arguments in order, checks every value by itself. Throws
-// ConfigError with file and line.
+// Reads the file, applies the --set arguments in order, checks every value by itself and every name
+// that refers to another thing. Throws ConfigError with file and line.
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& sets = {});
 
 // What needs the world size: batches that divide. Throws ConfigError with the nearest right sizes.
 void validate_for_world(const RunConfig& config, int world_size);
 
-// Binds every setting to its field in `config`, whose stages must have name and kind.
+// Names that refer to nothing, models that nobody trains: what is wrong before any data is read.
+void validate(const RunConfig& config);
+
+// Fields that some objective of the run needs of a data set: samples without them are bad in every
+// stage, so that all stages see the same samples, and a missing field is found before training.
+std::vector<std::string> fields_needed(const RunConfig& config, const std::string& data);
+
+// Binds every setting to its field in `config`, whose named things must be there.
 Settings declare_settings(RunConfig& config);
 
-// `espalier config explain [KEY]` and `--markdown`. "" = all settings with their defaults.
-std::string explain_config(const std::string& key);
-std::string generate_config_reference();
+// A config with one of everything that can be declared, each named after its kind or "NAME": for
+// the reference page and `config explain`.
+RunConfig example_config();
 
 }  // namespace espalier

@@ -71,6 +71,21 @@ bool in_range(const nlohmann::json& value, const SettingSpec& spec) {
   return true;
 }
 
+// Part by part between the dots; "*" stands for any one part.
+bool matches_parts(std::string_view pattern, std::string_view key) {
+  while (true) {
+    const size_t end = pattern.find('.'), key_end = key.find('.');
+    const auto part = pattern.substr(0, end);
+    if (part != "*" && part != key.substr(0, key_end)) return false;
+    const bool is_last = end == std::string_view::npos;
+    if (is_last || key_end == std::string_view::npos) {
+      return is_last && key_end == std::string_view::npos;
+    }
+    pattern.remove_prefix(end + 1);
+    key.remove_prefix(key_end + 1);
+  }
+}
+
 // "--set a.b=c" has no line to point at; a file has.
 std::string where(const std::string& origin, const std::string& key) {
   return origin.empty() || origin == "--set" ? "--set " + key : origin + ": " + key;
@@ -155,7 +170,7 @@ std::string Settings::nearest_key(const std::string& key) const {
   return best;
 }
 
-void Settings::set(const std::string& key, const nlohmann::json& value, const std::string& origin) {
+void Settings::set(const std::string& key, const nlohmann::json& given, const std::string& origin) {
   auto* setting = const_cast<Setting*>(find(key));
   if (setting == nullptr) {
     const std::string nearest = nearest_key(key);
@@ -163,6 +178,9 @@ void Settings::set(const std::string& key, const nlohmann::json& value, const st
                       (nearest.empty() ? "; `espalier config explain` lists them all"
                                        : "; did you mean " + nearest + "?"));
   }
+  // One text where a list of one is meant.
+  const bool is_single = setting->type == SettingType::kTexts && given.is_string();
+  const nlohmann::json value = is_single ? nlohmann::json::array({given}) : given;
   if (!has_type(value, setting->type)) {
     throw ConfigError(where(origin, key) + " must be " + type_name(setting->type) + ", got " +
                       toml_value(value));
@@ -177,6 +195,14 @@ void Settings::set(const std::string& key, const nlohmann::json& value, const st
   setting->origin = origin;
 }
 
+std::vector<std::string> Settings::matching(const std::string& pattern) const {
+  std::vector<std::string> keys;
+  for (const Setting& setting : settings_) {
+    if (matches_parts(pattern, setting.key)) keys.push_back(setting.key);
+  }
+  return keys;
+}
+
 void Settings::set_from_argument(const std::string& argument) {
   const size_t equals = argument.find('=');
   if (equals == std::string::npos || equals == 0) {
@@ -184,31 +210,21 @@ void Settings::set_from_argument(const std::string& argument) {
   }
   const std::string key = argument.substr(0, equals);
   const std::string text = argument.substr(equals + 1);
-  nlohmann::json value = text;
+  nlohmann::json parsed = text;
   try {
-    const toml::table parsed = toml::parse("value = " + text);
-    if (parsed.size() == 1) value = json_from_toml(*parsed.get("value"));
+    const toml::table table = toml::parse("value = " + text);
+    if (table.size() == 1) parsed = json_from_toml(*table.get("value"));
   } catch (const toml::parse_error&) {
     // Not a TOML value: bare text, as in --set run.directory=runs/a
   }
-  constexpr std::string_view kEveryStage = "stage.*.";
-  if (!key.starts_with(kEveryStage)) {
-    const Setting* setting = find(key);
-    if (setting != nullptr && setting->type == SettingType::kText && !value.is_string()) {
-      value = text;  // --set run.directory=2026 is text all the same
-    }
-    return set(key, value, "--set");
+  std::vector<std::string> keys = matching(key);
+  if (keys.empty()) keys = {key};
+  for (const std::string& each : keys) {
+    const Setting* setting = find(each);
+    // --set run.directory=2026 is text all the same
+    const bool is_text = setting != nullptr && setting->type == SettingType::kText;
+    set(each, is_text && !parsed.is_string() ? nlohmann::json(text) : parsed, "--set");
   }
-  const std::string tail = key.substr(kEveryStage.size());
-  int matches = 0;
-  for (const Setting& setting : settings_) {
-    if (!setting.key.starts_with("stage.")) continue;
-    const size_t dot = setting.key.find('.', 6);
-    if (setting.key.substr(dot + 1) != tail) continue;
-    set(std::string(setting.key), value, "--set");
-    ++matches;
-  }
-  if (matches == 0) set(key, value, "--set");
 }
 
 }  // namespace espalier

@@ -68,16 +68,35 @@ class Settings {
   // `origin` is where the value was written.
   void set(const std::string& key, const nlohmann::json& value, const std::string& origin);
 
-  // "a.b=c" as given to --set: c is a TOML value, or bare text for a text setting.
-  // "stage.*.x=c" sets x of every stage.
+  // "a.b=c" as given to --set: c is a TOML value, or bare text for a text setting. A part that is
+  // only "*" stands for any name: "stage.*.x=c" sets x of every stage.
   void set_from_argument(const std::string& argument);
 
   const Setting* find(const std::string& key) const;
+  // Keys that equal the pattern part by part, "*" standing for any part.
+  std::vector<std::string> matching(const std::string& pattern) const;
   std::string nearest_key(const std::string& key) const;  // "" when nothing is near
   const std::vector<Setting>& all() const { return settings_; }
 
  private:
   std::vector<Setting> settings_;
+};
+
+// Settings under one prefix: what an owner declares without knowing where it stands in the file.
+class SettingsScope {
+ public:
+  SettingsScope(Settings& settings, std::string prefix)
+      : settings_(settings), prefix_(std::move(prefix)) {}
+
+  template <class T>
+  void add(const std::string& name, T& field, SettingSpec spec) {
+    settings_.add(prefix_ + name, field, std::move(spec));
+  }
+  SettingsScope below(const std::string& name) const { return {settings_, prefix_ + name + "."}; }
+
+ private:
+  Settings& settings_;
+  std::string prefix_;
 };
 
 std::string type_name(SettingType type);         // "integer"

@@ -29,6 +29,7 @@ struct Metric {
   std::string unit = {};             // "dB"
   bool is_headline = false;          // also stands at the top of the report
   std::vector<Baseline> baselines = {};
+  bool is_lower_better = false;  // a loss, an error: which of the baselines is the best
 };
 
 // One number for each of several places: PSNR by residual stages used.
@@ -37,7 +38,7 @@ struct Series {
   std::string label;
   std::string axis;                 // what the places are: "stages of codes used"
   std::vector<std::string> places;  // "1", "2", …
-  std::vector<double> values;       // as many
+  std::vector<double> values = {};  // as many
   std::string unit = {};
   std::vector<Baseline> baselines = {};  // each one line across all places
 };
@@ -45,8 +46,8 @@ struct Series {
 // Answers beside truths, and the like.
 struct Table {
   std::string title;
-  std::vector<std::string> columns;
-  std::vector<std::vector<std::string>> rows;  // as wide as columns
+  std::vector<std::string> columns = {};
+  std::vector<std::vector<std::string>> rows = {};  // as wide as columns
 };
 
 struct Picture {
@@ -65,11 +66,18 @@ struct Section {
   std::vector<Picture> pictures = {};
 };
 
-nlohmann::json to_json(const Section& section);
-// Fields that are missing or of another type keep their defaults: the file may be older.
-Section section_from_json(const nlohmann::json& json);
+// The best of the baselines that are known; nullptr where none is.
+const Baseline* best_baseline(const Metric& metric);
 
-// Every number by path, "accuracy", "psnr_db/3" (places counted from 1).
+// Numbers that are unknown or not finite are null in JSON.
+nlohmann::json to_json(const Section& section);
+nlohmann::json to_json(const std::vector<Section>& sections);
+// Fields that are missing or of another type keep their defaults: the file may be older. Values and
+// rows are cut or filled to the length that their section promises.
+Section section_from_json(const nlohmann::json& json);
+std::vector<Section> sections_from_json(const nlohmann::json& json);  // a list, else none
+
+// Every known number by path, "accuracy", "psnr_db/3" (places counted from 1).
 std::vector<std::pair<std::string, double>> numbers_of(const Section& section);
 
 }  // namespace espalier

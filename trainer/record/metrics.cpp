@@ -3,9 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
-#include <filesystem>
 #include <map>
-#include <sstream>
 
 #include "trainer/checkpoint/durable_file.h"
 
@@ -16,29 +14,6 @@ using nlohmann::json;
 
 double unix_time_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-void collect_numbers(const json& node, const std::string& path,
-                     std::vector<std::pair<std::string, double>>& numbers) {
-  if (node.is_number()) {
-    numbers.emplace_back(path, node.get<double>());
-  } else if (node.is_object()) {
-    for (const auto& [key, value] : node.items()) {
-      collect_numbers(value, path + "/" + key, numbers);
-    }
-  } else if (node.is_array()) {
-    for (size_t i = 0; i < node.size(); ++i) {
-      collect_numbers(node[i], path + "/" + std::to_string(i), numbers);
-    }
-  }
-}
-
-// "images/tokenizer-0000400-codes.png" -> "codes": one name for all steps of the same picture.
-std::string picture_name(const std::string& path, const std::string& stage) {
-  std::string name = std::filesystem::path(path).stem().string();
-  if (!name.starts_with(stage + "-")) return name;
-  const size_t end = name.find_first_not_of("0123456789-", stage.size() + 1);
-  return end == std::string::npos ? "picture" : name.substr(end);
 }
 
 // A kill may have cut the last line short; the next one starts on its own.
@@ -93,28 +68,37 @@ void RunLog::event(json event) {
 }
 
 void RunLog::evaluation(const std::string& stage, int64_t step, int64_t global_step,
-                        const json& result) {
-  post([this, stage, step, global_step, result, now = unix_time_s()] {
+                        const std::vector<Section>& sections) {
+  post([this, stage, step, global_step, sections, now = unix_time_s()] {
+    json list = to_json(sections);
+    for (json& section : list) section.erase("tables");
     append(history_,
-           {{"stage", stage}, {"step", step}, {"global_step", global_step}, {"result", result}},
+           {{"stage", stage},
+            {"step", step},
+            {"global_step", global_step},
+            {"sections", std::move(list)}},
            "evaluation/history.jsonl");
-    if (!tensorboard_) return;
-    std::vector<std::pair<std::string, double>> numbers;
-    for (const auto& [key, value] : result.items()) {
-      if (key != "pictures") collect_numbers(value, "evaluation/" + key, numbers);
-    }
-    tensorboard_->add_scalars(numbers, global_step, now);
-    for (const auto& picture : result.value("pictures", json::array())) {
-      const std::string path = picture.get<std::string>();
+    if (tensorboard_) add_to_tensorboard(stage, global_step, sections, now);
+  });
+}
+
+void RunLog::add_to_tensorboard(const std::string& stage, int64_t global_step,
+                                const std::vector<Section>& sections, double now) {
+  for (const Section& section : sections) {
+    const std::string prefix = stage + "/" + section.name + "/";
+    std::vector<std::pair<std::string, double>> numbers = numbers_of(section);
+    for (auto& [tag, value] : numbers) tag.insert(0, prefix);
+    if (!numbers.empty()) tensorboard_->add_scalars(numbers, global_step, now);
+    for (const Picture& picture : section.pictures) {
       try {
-        tensorboard_->add_png(stage + "/" + picture_name(path, stage), read_text_file(path),
-                              global_step, now);
+        tensorboard_->add_png(prefix + picture.name, read_text_file(picture.path), global_step,
+                              now);
       } catch (const std::exception& error) {
-        spdlog::warn("TensorBoard: {} left out: {}", path, error.what());
+        spdlog::warn("TensorBoard: {} left out: {}", picture.path, error.what());
       }
     }
-    tensorboard_->flush();
-  });
+  }
+  tensorboard_->flush();
 }
 
 void RunLog::flush() {

@@ -13,6 +13,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "trainer/evaluation/section.h"
 #include "trainer/record/step_report.h"
 #include "trainer/record/tensorboard.h"
 
@@ -30,14 +31,17 @@ class RunLog {
 
   void metrics(const StepReport& report);
   void event(nlohmann::json event);
-  // The numbers of `result` by path ("tokenizer/psnr_db_by_stage/3"), and its "pictures".
+  // A line of history.jsonl, without the tables so that it stays small; in TensorBoard the numbers
+  // and pictures by path: "codes/reconstruct/psnr_db/3" of stage "codes".
   void evaluation(const std::string& stage, int64_t step, int64_t global_step,
-                  const nlohmann::json& result);
+                  const std::vector<Section>& sections);
   void flush();  // blocks until all of the above is in the files
 
  private:
   void post(std::function<void()> work);
   void run(const std::stop_token& stop);
+  void add_to_tensorboard(const std::string& stage, int64_t global_step,
+                          const std::vector<Section>& sections, double now);
   void append(std::ofstream& file, nlohmann::json line, const char* name);
 
   int generation_;

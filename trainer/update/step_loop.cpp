@@ -1,44 +1,33 @@
 #include "trainer/update/step_loop.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
-#include <unordered_map>
 
 #include <torch/torch.h>
 
 #include "trainer/errors.h"
-#include "trainer/host/collective_text.h"
 #include "trainer/update/precision.h"
 #include "trainer/update/schedule.h"
 
 namespace espalier {
 namespace {
 
-std::vector<at::Tensor> all_parameters(const std::vector<ParameterGroup>& groups) {
-  std::vector<at::Tensor> all;
-  for (const ParameterGroup& group : groups) {
-    all.insert(all.end(), group.parameters.begin(), group.parameters.end());
+// What averaged weights cover: parameters, then codebooks and the like.
+std::unique_ptr<WeightAverage> make_average(Stage& stage) {
+  std::vector<at::Tensor> tensors;
+  std::vector<std::string> names = stage.parameter_names();
+  for (const ParameterGroup& group : stage.parameter_groups()) {
+    tensors.insert(tensors.end(), group.parameters.begin(), group.parameters.end());
   }
-  return all;
+  for (const auto& [name, buffer] : stage.averaged_buffers()) {
+    tensors.push_back(buffer);
+    names.push_back(name);
+  }
+  return std::make_unique<WeightAverage>(std::move(tensors), names, stage.config().ema_decay);
 }
 
 }  // namespace
-
-std::vector<std::string> parameter_names(const std::vector<ParameterGroup>& groups,
-                                         const TensorMap& state) {
-  std::unordered_map<const void*, std::string> by_storage;
-  for (const auto& [name, tensor] : state) by_storage[tensor.data_ptr()] = name;
-  std::vector<std::string> names;
-  for (const ParameterGroup& group : groups) {
-    for (size_t i = 0; i < group.parameters.size(); ++i) {
-      const auto found = by_storage.find(group.parameters[i].data_ptr());
-      TORCH_CHECK(found != by_storage.end(), "parameter ", i, " of group ", group.name,
-                  " is missing from the stage's state()");
-      names.push_back(found->second);
-    }
-  }
-  return names;
-}
 
 StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
                    Checkpointer& checkpointer, StepLoopOptions options)
@@ -47,16 +36,14 @@ StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
       observer_(observer),
       checkpointer_(checkpointer),
       options_(std::move(options)),
-      groups_(stage.parameter_groups()),
-      loss_names_(stage.loss_names()),
-      loss_weights_(stage.loss_weights()),
-      clock_(observer) {
-  const std::vector<std::string> names = parameter_names(groups_, stage_.state());
-  optimizer_ = std::make_unique<Optimizer>(groups_, names, options_.stage.optimizer);
-  average_ =
-      std::make_unique<WeightAverage>(all_parameters(groups_), names, options_.stage.ema_decay);
+      clock_(observer),
+      meter_(stage.losses()) {
+  const std::vector<ParameterGroup>& groups = stage_.parameter_groups();
+  optimizer_ =
+      std::make_unique<Optimizer>(groups, stage_.parameter_names(), stage_.config().optimizer);
+  average_ = make_average(stage_);
   reducer_ = std::make_unique<GradientReducer>(
-      comm_, groups_, ReducerOptions{options_.config.compute.bucket_kib * 1024});
+      comm_, groups, ReducerOptions{options_.config.compute.bucket_kib * 1024});
 }
 
 StepLoop::~StepLoop() = default;
@@ -78,28 +65,30 @@ bool StepLoop::step() {
   clock_.enter(Phase::kData);
   if (!prefetcher_) {
     prefetcher_ = std::make_unique<Prefetcher<StepBatches>>(
-        [this](int64_t step) { return load_step(step); }, steps_done_, options_.stage.steps,
+        [this](int64_t step) { return load_step(step); }, steps_done_, stage_.config().steps,
         static_cast<int>(options_.config.compute.prefetch));
   }
   const StepBatches batches = prefetcher_->next();
   clock_.enter(Phase::kAgree);
-  const Agreement agreement = agree(batches);
-  if (agreement.stop) {
+  const Agreement agreed = agree_on(batches);
+  if (agreed.wants_to_stop > 0) {
     clock_.leave();
     return false;
   }
+  targets_ = agreed.targets;
+  active_ = stage_.groups_in_step(steps_done_);
   clock_.enter(Phase::kForwardBackward);
-  forward_backward(batches, agreement);
+  forward_backward(batches);
   clock_.enter(Phase::kReduce);
   reducer_->finish();
   clock_.enter(Phase::kOptimizer);
-  const bool applied = apply_gradients(agreement);
+  const bool applied = apply_gradients();
   clock_.enter(Phase::kStatistics);
   if (applied) {
-    stage_.after_optimizer(comm_, steps_done_);
+    stage_.after_update(comm_);
     average_->update(steps_done_);
   } else {
-    stage_.skip_step(steps_done_);
+    stage_.skip_update();
   }
   ++steps_done_;
   unreported_->step = steps_done_;
@@ -109,7 +98,7 @@ bool StepLoop::step() {
 
 // On the prefetch thread. This rank's slots of the step: rank r of W has the r-th of W equal parts.
 StepLoop::StepBatches StepLoop::load_step(int64_t step) {
-  const int64_t per_rank = options_.stage.slots() / comm_.size();
+  const int64_t per_rank = stage_.config().slots() / comm_.size();
   StepBatches batches;
   for (int64_t i = 0; i < per_rank; ++i) {
     batches.push_back(stage_.load(step, comm_.rank() * per_rank + i));
@@ -117,49 +106,31 @@ StepLoop::StepBatches StepLoop::load_step(int64_t step) {
   return batches;
 }
 
-StepLoop::Agreement StepLoop::agree(const StepBatches& batches) {
-  const size_t losses = loss_names_.size();
-  const size_t groups = groups_.size();
-  std::vector<double> values(losses + groups, 0.0);
-  for (const auto& batch : batches) {
-    for (size_t i = 0; i < losses; ++i) values[i] += batch->target_counts.at(i);
-    for (size_t g = 0; g < groups; ++g) values[losses + g] += batch->groups.at(g) ? 1.0 : 0.0;
-  }
-  values.push_back(observer_.stop_requested() ? 1.0 : 0.0);
-  values.push_back(checkpointer_.pending());
-  const size_t sums_at = values.size();
-  for (const at::Tensor& sum : sums_) {
-    values.push_back(sum.defined() ? sum.to(at::kDouble).item<double>() : 0.0);
-  }
-  values.resize(sums_at + losses, 0.0);
-
-  at::Tensor vector = torch::tensor(values, at::kDouble).to(communication_device(comm_));
-  comm_.all_reduce(vector)->wait();
-  vector = vector.to(at::kCPU);
-  const double* sum = vector.data_ptr<double>();
-  publish({sum + sums_at, sum + sums_at + losses});
-  checkpointer_.advance(sum[losses + groups + 1]);
-
-  Agreement agreement;
-  agreement.counts.assign(sum, sum + losses);
-  for (size_t g = 0; g < groups; ++g) agreement.active.push_back(sum[losses + g] > 0);
-  agreement.stop = sum[losses + groups] > 0;
-  return agreement;
+Agreement StepLoop::agree_on(const StepBatches& batches) {
+  const size_t losses = stage_.losses().size();
+  Agreement mine(losses);
+  for (const SlotBatch& batch : batches) stage_.count_targets(batch, mine.targets);
+  mine.loss_sums = loss_numbers(sums_, losses);
+  mine.wants_to_stop = observer_.stop_requested() ? 1.0 : 0.0;
+  mine.writing_checkpoint = checkpointer_.pending();
+  const Agreement all = agree(comm_, mine);
+  publish(all.loss_sums);
+  checkpointer_.advance(all.writing_checkpoint);
+  return all;
 }
 
-void StepLoop::forward_backward(const StepBatches& batches, const Agreement& agreement) {
-  counts_ = agreement.counts;
-  sums_.assign(loss_names_.size(), {});
+void StepLoop::forward_backward(const StepBatches& batches) {
+  sums_.assign(stage_.losses().size(), {});
   unreported_ = StepReport{};
-  reducer_->start_step(agreement.active);
+  reducer_->start_step(active_);
   for (size_t i = 0; i < batches.size(); ++i) {
     at::Tensor total;
     {
-      const PrecisionGuard guard(options_.device.type(), options_.stage.precision);
-      total = weighted_total(stage_.losses(*batches[i], steps_done_), agreement.counts);
+      const PrecisionGuard guard(options_.device.type(), stage_.config().precision);
+      total = weighted_total(stage_.compute(batches[i]));
     }
     if (!total.defined() || !total.requires_grad()) continue;
-    if (i + 1 == batches.size()) reducer_->expect_last_backward(batches[i]->groups);
+    if (i + 1 == batches.size()) reducer_->expect_last_backward(stage_.groups_in_slot(batches[i]));
     // A loss that is not finite can have finite gradients. Seeding backward with nan makes it show
     // in the sum of gradients, and so on every rank, without another message.
     const at::Tensor seed = torch::ones_like(total).masked_fill_(
@@ -168,17 +139,16 @@ void StepLoop::forward_backward(const StepBatches& batches, const Agreement& agr
   }
 }
 
-at::Tensor StepLoop::weighted_total(const std::vector<at::Tensor>& losses,
-                                    const std::vector<double>& counts) {
-  TORCH_CHECK(losses.size() == loss_names_.size(), "the stage returned ", losses.size(),
-              " losses, but has ", loss_names_.size(), " names");
+at::Tensor StepLoop::weighted_total(const std::vector<at::Tensor>& sums) {
+  const std::vector<StageLoss>& losses = stage_.losses();
   at::Tensor total;
   for (size_t i = 0; i < losses.size(); ++i) {
-    if (!losses[i].defined() || counts[i] <= 0) continue;
-    const at::Tensor sum = losses[i].detach();
+    if (!sums[i].defined() || targets_[i] <= 0) continue;
+    const at::Tensor sum = sums[i].detach();
     sums_[i] = sums_[i].defined() ? sums_[i] + sum : sum;
-    if (loss_weights_[i] == 0) continue;
-    const at::Tensor term = losses[i] * (loss_weights_[i] / counts[i]);
+    const double weight = losses[i].weight * stage_.share_of_step(losses[i], steps_done_);
+    if (weight == 0) continue;
+    const at::Tensor term = sums[i] * (weight / targets_[i]);
     total = total.defined() ? total + term : term;
   }
   return total;
@@ -186,63 +156,59 @@ at::Tensor StepLoop::weighted_total(const std::vector<at::Tensor>& losses,
 
 // False: gradients were not finite, and nothing was changed. The norm is the same on every rank, as
 // summed gradients are, so all take the same turn.
-bool StepLoop::apply_gradients(const Agreement& agreement) {
-  const double norm = optimizer_->gradient_norm(agreement.active);
-  const double rate = learning_rate_at(options_.stage.optimizer, steps_done_, options_.stage.steps);
+bool StepLoop::apply_gradients() {
+  const double norm = optimizer_->gradient_norm(active_);
+  const double rate =
+      learning_rate_at(stage_.config().optimizer, steps_done_, stage_.config().steps);
   unreported_->grad_norm = norm;
   unreported_->learning_rate = rate;
   unreported_->skipped = !std::isfinite(norm);
   if (!unreported_->skipped) {
     bad_steps_ = 0;
-    optimizer_->update(agreement.active, rate, norm);
+    optimizer_->update(active_, rate, norm);
     return true;
   }
   if (bad_steps_++ == 0) first_bad_step_ = steps_done_;
-  if (bad_steps_ > options_.config.compute.max_bad_steps) {
-    checkpointer_.settle();  // a save under way is of a good step
-    const std::string saved = checkpointer_.last_step() < 0
-                                  ? "There is no checkpoint."
-                                  : "The last good checkpoint is of step " +
-                                        std::to_string(checkpointer_.last_step()) + ".";
-    throw NumericError("stage " + options_.stage.name + ": loss or gradients were not finite " +
-                       std::to_string(bad_steps_) + " steps in a row, from step " +
-                       std::to_string(first_bad_step_) + " on. " + saved +
-                       " Lower the learning rate, or raise warmup_steps");
-  }
+  if (bad_steps_ > options_.config.compute.max_bad_steps) give_up();
   return false;
+}
+
+void StepLoop::give_up() {
+  checkpointer_.settle();  // a save under way is of a good step
+  const std::string saved = checkpointer_.last_step() < 0
+                                ? "There is no checkpoint."
+                                : "The last good checkpoint is of step " +
+                                      std::to_string(checkpointer_.last_step()) + ".";
+  throw NumericError("stage " + stage_.config().name + ": loss or gradients were not finite " +
+                     std::to_string(bad_steps_) + " steps in a row, from step " +
+                     std::to_string(first_bad_step_) + " on. " + saved +
+                     " Lower the learning rate, or raise warmup_steps");
 }
 
 void StepLoop::flush_report() {
   if (!unreported_) return;
-  std::vector<double> values;
-  for (const at::Tensor& sum : sums_) {
-    values.push_back(sum.defined() ? sum.to(at::kDouble).item<double>() : 0.0);
-  }
-  at::Tensor vector = torch::tensor(values, at::kDouble).to(communication_device(comm_));
-  comm_.all_reduce(vector)->wait();
-  vector = vector.to(at::kCPU);
-  const double* sum = vector.data_ptr<double>();
-  publish({sum, sum + values.size()});
+  const size_t losses = stage_.losses().size();
+  Agreement mine(losses);
+  mine.loss_sums = loss_numbers(sums_, losses);
+  publish(agree(comm_, mine).loss_sums);
 }
 
 // The report of the last step, now that its losses are known.
 void StepLoop::publish(const std::vector<double>& sums) {
   if (!unreported_) return;
   StepReport& report = *unreported_;
-  report.stage = options_.stage.name;
-  report.stage_steps = options_.stage.steps;
+  const StageConfig& stage = stage_.config();
+  report.stage = stage.name;
+  report.stage_steps = stage.steps;
   report.global_step = options_.global_step_before + report.step;
   report.total_steps = options_.total_steps;
-  report.samples = report.step * options_.stage.batch_size;
-  for (size_t i = 0; i < sums.size(); ++i) {
-    if (counts_[i] <= 0) continue;
-    const double loss = sums[i] / counts_[i];
-    report.losses[loss_names_[i]] = loss;
-    report.total_loss += loss_weights_[i] * loss;
-  }
+  report.samples = report.step * stage.batch_size;
+  meter_.add(sums, targets_);
+  report.losses = meter_.means();
+  report.total_loss = meter_.total();
   clock_.count_step();
   const double step_s = std::max(1e-9, clock_.step_s());
-  report.samples_per_s = static_cast<double>(options_.stage.batch_size) / step_s;
+  report.samples_per_s = static_cast<double>(stage.batch_size) / step_s;
   report.eta_s = step_s * static_cast<double>(report.stage_steps - report.step);
   report.time_s = clock_.per_step();
   observer_.on_step(report);
@@ -251,6 +217,7 @@ void StepLoop::publish(const std::vector<double>& sums) {
   if (is_line_due) {
     if (options_.on_line) options_.on_line(report);
     clock_.reset();
+    meter_.start_interval();
   }
   sums_.clear();
   unreported_.reset();

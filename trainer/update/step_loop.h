@@ -14,6 +14,8 @@
 #include "trainer/config/run_config.h"
 #include "trainer/run_observer.h"
 #include "trainer/stage.h"
+#include "trainer/update/agreement.h"
+#include "trainer/update/loss_meter.h"
 #include "trainer/update/optimizer.h"
 #include "trainer/update/phase_clock.h"
 #include "trainer/update/weight_average.h"
@@ -22,22 +24,20 @@ namespace espalier {
 
 struct StepLoopOptions {
   const RunConfig& config;
-  const StageConfig& stage;
   at::Device device;
   int64_t global_step_before = 0;  // steps of all earlier stages
   int64_t total_steps = 0;         // of all stages
-  // Every log.every_steps steps, on every rank; times are means since the call before.
+  // Every log.every_steps steps, on every rank; losses and times are means since the call before.
   std::function<void(const StepReport&)> on_line = {};
 };
 
 // The steps of one stage: the story of a training step is step(). Knows ranks and optimizers; what
-// is computed from a batch is the stage's business.
+// is computed from a batch is the business of the stage's objectives.
 //
-// Note [One small all-reduce per step]: before the forward pass the ranks add up, in one vector of
-// doubles, what they must agree on: valid targets per loss, which groups anyone runs, whether
-// anyone wants to stop, whether a checkpoint is still being written, and the loss sums of the step
-// before. So a loss is reported one step late (flush_report() brings the last one), and stopping
-// needs no message of its own.
+// Note [One small all-reduce per step]: before the forward pass the ranks add up what they must
+// agree on (update/agreement.h). The loss sums of a step travel with the next one's targets, so a
+// loss is reported one step late (flush_report() brings the last one), and stopping needs no
+// message of its own.
 class StepLoop {
  public:
   StepLoop(Stage& stage, Communicator& comm, RunObserver& observer, Checkpointer& checkpointer,
@@ -63,19 +63,14 @@ class StepLoop {
   WeightAverage& average() { return *average_; }
 
  private:
-  using StepBatches = std::vector<std::unique_ptr<MicroBatch>>;
-  struct Agreement {
-    std::vector<double> counts;
-    std::vector<bool> active;
-    bool stop = false;
-  };
+  using StepBatches = std::vector<SlotBatch>;
 
   StepBatches load_step(int64_t step);
-  Agreement agree(const StepBatches& batches);
-  void forward_backward(const StepBatches& batches, const Agreement& agreement);
-  at::Tensor weighted_total(const std::vector<at::Tensor>& losses,
-                            const std::vector<double>& counts);
-  bool apply_gradients(const Agreement& agreement);
+  Agreement agree_on(const StepBatches& batches);
+  void forward_backward(const StepBatches& batches);
+  at::Tensor weighted_total(const std::vector<at::Tensor>& sums);
+  bool apply_gradients();
+  [[noreturn]] void give_up();
   void publish(const std::vector<double>& sums);
 
   Stage& stage_;
@@ -83,24 +78,19 @@ class StepLoop {
   RunObserver& observer_;
   Checkpointer& checkpointer_;
   StepLoopOptions options_;
-  std::vector<ParameterGroup> groups_;
-  std::vector<std::string> loss_names_;
-  std::vector<double> loss_weights_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<Prefetcher<StepBatches>> prefetcher_;
   PhaseClock clock_;
+  LossMeter meter_;
   int64_t steps_done_ = 0;
   int64_t bad_steps_ = 0;
   int64_t first_bad_step_ = 0;
+  std::vector<bool> active_;              // groups that the step under way reaches, on any rank
   std::vector<at::Tensor> sums_;          // of this rank, of the step under way or just done
-  std::vector<double> counts_;            // of the whole world
+  std::vector<double> targets_;           // of the whole world
   std::optional<StepReport> unreported_;  // the last step, without its losses
 };
-
-// Names of the parameters, in the order of the groups, as they are called in `state`.
-std::vector<std::string> parameter_names(const std::vector<ParameterGroup>& groups,
-                                         const TensorMap& state);
 
 }  // namespace espalier

@@ -1,6 +1,8 @@
 #include "gradient_reducer_checks.h"
 
 #include <gtest/gtest.h>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/container/sequential.h>
 #include <torch/torch.h>
 
 #include <string>

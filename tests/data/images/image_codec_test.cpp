@@ -62,11 +62,11 @@ TEST(ImageCodec, ReadsColourAndGreyJpeg) {
   EXPECT_EQ(grey.rgb.size(), 8U * 8 * 3);
 }
 
-TEST(ImageCodec, NamesAFileThatIsNeitherPngNorJpeg) {
+TEST(ImageCodec, NamesAFileThatIsNoPicture) {
   const std::string text = "<html>not found</html>";
   expect_contains(error_of(Bytes(text.begin(), text.end())),
-                  {"picture", "neither PNG nor JPEG", "22 bytes", "3c 68 74 6d"});
-  expect_contains(error_of({}), {"neither PNG nor JPEG", "0 bytes"});
+                  {"picture", "neither PNG, JPEG nor WebP", "22 bytes", "3c 68 74 6d"});
+  expect_contains(error_of({}), {"neither PNG, JPEG nor WebP", "0 bytes"});
 }
 
 TEST(ImageCodec, RefusesAHugePngHeaderBeforeAskingForMemory) {

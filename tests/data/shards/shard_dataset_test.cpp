@@ -5,6 +5,7 @@
 
 #include "data/errors.h"
 #include "data/images/image_codec.h"
+#include "data/images/webp_codec.h"
 #include "tests/data/test_files.h"
 #include "tests/data/test_images.h"
 
@@ -79,6 +80,15 @@ TEST_F(Shards, SamplesComeBackInTheOrderOfShardsAndMembers) {
   EXPECT_THROW(dataset.get(3), std::out_of_range);
 }
 
+TEST_F(Shards, TakeWebp) {
+  const auto path = shard(tar_member("a.webp", text_of(encode_webp(test_pattern(6, 5), 90))) +
+                          tar_member("a.json", fields_of("x")));
+  const ShardDataset dataset({path});
+  ASSERT_EQ(dataset.size(), 1);
+  EXPECT_EQ(dataset.get(0).image.width, 6);
+  EXPECT_EQ(dataset.get(0).image.height, 5);
+}
+
 TEST_F(Shards, TakeJpegAndIgnoreOtherMembers) {
   const auto path = shard(tar_member("f/a.jpg", text_of(jpeg_of(6, 6, 3, test_pattern(6, 6).rgb))) +
                           tar_member("f/a.txt", "ignored") + tar_member("README", "ignored") +
@@ -119,7 +129,8 @@ TEST_F(Shards, ATruncatedShardNamesFileMemberAndOffsetEvenWhenBadSamplesAreSkipp
 TEST_F(Shards, APngThatIsNoPngIsNamedWithItsMember) {
   const auto path = shard(sample("00001") + tar_member("00002.png", "this is no picture") +
                           tar_member("00002.json", fields_of("b")));
-  expect_contains(error_of(path), {path, "00002.png", "neither PNG nor JPEG", "on_bad_sample"});
+  expect_contains(error_of(path),
+                  {path, "00002.png", "neither PNG, JPEG nor WebP", "on_bad_sample"});
 }
 
 TEST_F(Shards, BadSamplesAreSkippedCountedAndNamedOnlyWhenAllowed) {

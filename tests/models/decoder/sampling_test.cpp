@@ -8,14 +8,16 @@
 namespace espalier {
 namespace {
 
+constexpr int64_t kReading = 0;  // indices of the branches of tiny()
+constexpr int64_t kDrawing = 1;
+
 YModelOptions tiny() {
   return {.width = 32,
           .heads = 2,
           .kv_heads = 2,
           .feed_forward_width = 48,
           .trunk_layers = 1,
-          .understanding_layers = 1,
-          .generation_layers = 1,
+          .branches = {{"reading", 1, BranchHead::kText}, {"drawing", 1, BranchHead::kCodes}},
           .longest_sequence = 32,
           .vocabulary_size = 20,
           .image_positions = 6,
@@ -36,11 +38,11 @@ class Drawing : public ::testing::Test {
     books_ = torch::randn({3, 9, 8});
     uniforms_ = torch::rand({2, 6, 3});
   }
-  torch::Tensor draw(const std::vector<std::vector<int64_t>>& prompts, SamplingOptions options) {
-    return draw_codes(model_, prompts, {1, 2}, books_, uniforms_, options);
+  at::Tensor draw(const std::vector<std::vector<int64_t>>& prompts, SamplingOptions options) {
+    return draw_codes(model_, kDrawing, prompts, {1, 2}, books_, uniforms_, options);
   }
   YModel model_{nullptr};
-  torch::Tensor books_, uniforms_;
+  at::Tensor books_, uniforms_;
 };
 
 TEST(SampleRows, FollowsTheUniformNumberThroughTheCumulativeDistribution) {
@@ -78,7 +80,7 @@ TEST_F(Drawing, TheCacheGivesTheCodesOfAFullForward) {
   for (int64_t b = 0; b < 2; ++b) {
     const auto& prompt = prompts[static_cast<size_t>(b)];
     const auto length = static_cast<int64_t>(prompt.size());
-    std::vector<torch::Tensor> vectors;
+    std::vector<at::Tensor> vectors;
     for (int64_t s = 0; s < 3; ++s)
       vectors.push_back(books_[s].index_select(0, codes[b].select(1, s)));
     const auto sums = torch::stack(vectors).cumsum(0);  // (S, P, C)
@@ -89,9 +91,9 @@ TEST_F(Drawing, TheCacheGivesTheCodesOfAFullForward) {
     rows.sources = torch::cat({torch::arange(length, torch::kLong) + kFirstText,
                                torch::zeros({1}, torch::kLong),
                                torch::arange(5, torch::kLong) + kFirstText + length});
-    rows.layout = SequenceLayout::from_lengths({length + 6});
-    const auto hidden = model_->hidden(rows, Branch::kGeneration).narrow(0, length, 6);
-    const auto logits = model_->depth()->forward(hidden, sums.narrow(0, 0, 2));
+    rows.mask = AttentionMask::from_lengths({length + 6});
+    const auto hidden = model_->hidden(rows, kDrawing).narrow(0, length, 6);
+    const auto logits = model_->depth(kDrawing)->forward(hidden, sums.narrow(0, 0, 2));
     EXPECT_TRUE(torch::equal(logits.argmax(-1).t(), codes[b])) << b;
   }
 }
@@ -117,8 +119,8 @@ TEST(ContinueText, WritesWhatAFullForwardFindsMostLikely) {
   TokenRows rows;
   rows.text_ids = torch::tensor({3, 4, 5, 6}, torch::kLong);
   rows.sources = torch::arange(4, torch::kLong) + kFirstText;
-  rows.layout = SequenceLayout::from_lengths({2, 2});
-  const auto texts = continue_text(model, rows, /*end_id=*/-1, 4);
+  rows.mask = AttentionMask::from_lengths({2, 2});
+  const auto texts = continue_text(model, kReading, rows, /*end_id=*/-1, 4);
   ASSERT_EQ(texts.size(), 2U);
   std::vector<int64_t> sequence = {5, 6};
   for (const int32_t id : texts[1]) {
@@ -126,9 +128,9 @@ TEST(ContinueText, WritesWhatAFullForwardFindsMostLikely) {
     all.text_ids = torch::tensor(sequence, torch::kLong);
     const auto length = static_cast<int64_t>(sequence.size());
     all.sources = torch::arange(length, torch::kLong) + kFirstText;
-    all.layout = SequenceLayout::from_lengths({length});
-    const auto hidden = model->hidden(all, Branch::kUnderstanding);
-    EXPECT_EQ(model->text_logits(hidden)[length - 1].argmax().item<int64_t>(), id);
+    all.mask = AttentionMask::from_lengths({length});
+    const auto hidden = model->hidden(all, kReading);
+    EXPECT_EQ(model->text_logits(hidden, kReading)[length - 1].argmax().item<int64_t>(), id);
     sequence.push_back(id);
   }
 }

@@ -1,9 +1,13 @@
 #include "models/decoder/y_model.h"
 
 #include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
 #include <torch/torch.h>
 
+#include <functional>
 #include <numeric>
+#include <set>
+#include <utility>
 
 #include "models/layers/fused_ops.h"
 #include "models/weights/safetensors.h"
@@ -12,25 +16,29 @@
 namespace espalier {
 namespace {
 
+// Indices of the branches of small_options().
+constexpr int64_t kUnderstanding = 0;
+constexpr int64_t kGeneration = 1;
+
 YModelOptions small_options() {
-  return {.width = 32,
-          .heads = 2,
-          .kv_heads = 1,
-          .feed_forward_width = 48,
-          .trunk_layers = 2,
-          .understanding_layers = 1,
-          .generation_layers = 2,
-          .longest_sequence = 24,
-          .vocabulary_size = 40,
-          .image_positions = 5,
-          .code_channels = 8,
-          .semantic_channels = 6,
-          .stages = 3,
-          .codebook_size = 11,
-          .depth_width = 32,
-          .depth_heads = 2,
-          .depth_layers = 2,
-          .depth_feed_forward_width = 40};
+  return {
+      .width = 32,
+      .heads = 2,
+      .kv_heads = 1,
+      .feed_forward_width = 48,
+      .trunk_layers = 2,
+      .branches = {{"understanding", 1, BranchHead::kText}, {"generation", 2, BranchHead::kCodes}},
+      .longest_sequence = 24,
+      .vocabulary_size = 40,
+      .image_positions = 5,
+      .code_channels = 8,
+      .semantic_channels = 6,
+      .stages = 3,
+      .codebook_size = 11,
+      .depth_width = 32,
+      .depth_heads = 2,
+      .depth_layers = 2,
+      .depth_feed_forward_width = 40};
 }
 
 // Builds packed sequences by hand: text first, then image positions, in the order of the calls.
@@ -66,7 +74,7 @@ struct Packed {
     rows.text_ids = torch::tensor(text, torch::kLong);
     rows.positions = torch::tensor(positions, torch::kLong);
     rows.sources = torch::tensor(numbered, torch::kLong);
-    rows.layout = SequenceLayout::from_lengths(lengths);
+    rows.mask = AttentionMask::from_lengths(lengths);
     return rows;
   }
 
@@ -89,7 +97,7 @@ class YModelGolden : public ::testing::Test {
     }
     const auto& codes = golden_.at("codes");
     const auto& books = golden_.at("codebooks");
-    std::vector<torch::Tensor> vectors;
+    std::vector<at::Tensor> vectors;
     for (int64_t s = 0; s < 3; ++s) {
       vectors.push_back(books[s].index_select(0, codes.select(2, s).flatten()).view({3, 5, 8}));
     }
@@ -139,23 +147,23 @@ class YModelGolden : public ::testing::Test {
     return result;
   }
 
-  torch::Tensor read_loss() {
-    const auto hidden = model_->hidden(read_rows(), Branch::kUnderstanding);
-    return cross_entropy_sum(model_->text_logits(hidden.index_select(0, target_rows_)), targets_);
+  at::Tensor read_loss() {
+    const auto hidden = model_->hidden(read_rows(), kUnderstanding);
+    return cross_entropy_sum(
+        model_->text_logits(hidden.index_select(0, target_rows_), kUnderstanding), targets_);
   }
 
-  torch::Tensor draw_logits() {
-    const auto hidden =
-        model_->hidden(draw_rows(), Branch::kGeneration).index_select(0, target_rows_);
-    return model_->depth()->forward(hidden, sums_.narrow(0, 0, 2).flatten(1, 2));
+  at::Tensor draw_logits() {
+    const auto hidden = model_->hidden(draw_rows(), kGeneration).index_select(0, target_rows_);
+    return model_->depth(kGeneration)->forward(hidden, sums_.narrow(0, 0, 2).flatten(1, 2));
   }
 
-  torch::Tensor draw_loss() {
+  at::Tensor draw_loss() {
     return cross_entropy_sum(draw_logits().flatten(0, 1),
                              golden_.at("codes").permute({2, 0, 1}).reshape(-1));
   }
 
-  void expect_gradients(const torch::Tensor& loss, const std::string& name) {
+  void expect_gradients(const at::Tensor& loss, const std::string& name) {
     model_->zero_grad();
     loss.backward();
     for (const auto& parameter : model_->named_parameters()) {
@@ -170,11 +178,11 @@ class YModelGolden : public ::testing::Test {
 
   TensorMap golden_;
   YModel model_;
-  torch::Tensor sums_, target_rows_, targets_;
+  at::Tensor sums_, target_rows_, targets_;
 };
 
 TEST_F(YModelGolden, ReadingEqualsThePythonReferenceWithEveryGradient) {
-  const auto hidden = model_->hidden(read_rows(), Branch::kUnderstanding);
+  const auto hidden = model_->hidden(read_rows(), kUnderstanding);
   EXPECT_TRUE(are_close(hidden.narrow(0, 0, 12), golden_.at("read/hidden_of_first"), 1e-4));
   const auto loss = read_loss();
   EXPECT_TRUE(are_close(loss, golden_.at("read/loss"), 1e-5));
@@ -202,7 +210,7 @@ TEST_F(YModelGolden, TenTrainingStepsFollowThePythonReference) {
   EXPECT_TRUE(are_close(torch::tensor(course), golden_.at("course"), 1e-4));
 }
 
-TEST_F(YModelGolden, AMixedBatchHasTheSumOfTheGradientsOnTheTrunkAndNoneElsewhereTwice) {
+TEST_F(YModelGolden, OnTheTrunkAMixedBatchHasTheSumOfTheGradientsOfItsTasks) {
   const auto trunk = model_->trunk_parameters();
   const auto read = torch::autograd::grad({read_loss()}, trunk);
   const auto draw = torch::autograd::grad({draw_loss()}, trunk);
@@ -214,16 +222,16 @@ TEST_F(YModelGolden, AMixedBatchHasTheSumOfTheGradientsOnTheTrunkAndNoneElsewher
 
 TEST_F(YModelGolden, ReadingLeavesTheGenerationBranchWithoutGradients) {
   read_loss().backward();
-  for (const auto& p : model_->branch_parameters(Branch::kGeneration)) {
+  for (const auto& p : model_->branch_parameters(kGeneration)) {
     EXPECT_FALSE(p.grad().defined());
   }
-  for (const auto& p : model_->branch_parameters(Branch::kUnderstanding)) {
+  for (const auto& p : model_->branch_parameters(kUnderstanding)) {
     EXPECT_TRUE(p.grad().defined());
   }
 }
 
 TEST_F(YModelGolden, ABatchEqualsItsSequencesOneByOne) {
-  const auto together = model_->hidden(draw_rows(), Branch::kGeneration);
+  const auto together = model_->hidden(draw_rows(), kGeneration);
   Packed alone;
   alone.add_text({3, 11, 12, 13, 14});
   alone.mark(kBeginOfImage);
@@ -231,25 +239,26 @@ TEST_F(YModelGolden, ABatchEqualsItsSequencesOneByOne) {
   alone.end();
   TokenRows rows = alone.rows();
   rows.code_sums = sums_[2][1].narrow(0, 0, 4);
-  EXPECT_TRUE(
-      are_close(model_->hidden(rows, Branch::kGeneration), together.narrow(0, 7, 10), 1e-5));
+  EXPECT_TRUE(are_close(model_->hidden(rows, kGeneration), together.narrow(0, 7, 10), 1e-5));
 }
 
 TEST_F(YModelGolden, AStageDependsOnCodesOfEarlierStagesOnly) {
   const auto hidden = torch::randn({4, 32});
   auto sums = torch::randn({2, 4, 8});
-  const auto before = model_->depth()->forward(hidden, sums);
+  const auto before = model_->depth(kGeneration)->forward(hidden, sums);
   sums[1].add_(1.0);  // the second code of every position changes
-  const auto after = model_->depth()->forward(hidden, sums);
+  const auto after = model_->depth(kGeneration)->forward(hidden, sums);
   EXPECT_TRUE(torch::equal(after.narrow(0, 0, 2), before.narrow(0, 0, 2)));
   EXPECT_FALSE(torch::equal(after[2], before[2]));
-  const auto fewer = model_->depth()->forward(hidden, sums.narrow(0, 0, 1));
+  const auto fewer = model_->depth(kGeneration)->forward(hidden, sums.narrow(0, 0, 1));
   EXPECT_TRUE(are_close(fewer, before.narrow(0, 0, 2), 1e-5));
 }
 
-TEST(YModel, EqualBranchesStartWithBitEqualHiddenStates) {
+TEST(YModel, BranchesAsDeepAsTheFirstStartWithItsHiddenStatesBitForBit) {
   YModelOptions options = small_options();
-  options.understanding_layers = options.generation_layers = 2;
+  options.branches = {{"reading", 2, BranchHead::kText},
+                      {"shallow", 1, BranchHead::kText},
+                      {"drawing", 2, BranchHead::kCodes}};
   YModel model(options);
   Packed packed;
   packed.add_text({1, 2, 3});
@@ -258,17 +267,123 @@ TEST(YModel, EqualBranchesStartWithBitEqualHiddenStates) {
   packed.end();
   TokenRows rows = packed.rows();
   rows.code_sums = torch::randn({5, 8});
-  EXPECT_TRUE(torch::equal(model->hidden(rows, Branch::kUnderstanding),
-                           model->hidden(rows, Branch::kGeneration)));
+  const auto first = model->hidden(rows, 0);
+  EXPECT_FALSE(torch::equal(model->hidden(rows, 1), first));
+  EXPECT_TRUE(torch::equal(model->hidden(rows, 2), first));
 }
 
-TEST(YModel, EveryParameterIsInOneGroup) {
-  YModel model(small_options());
-  size_t grouped = model->trunk_parameters().size();
-  for (const auto branch : {Branch::kUnderstanding, Branch::kGeneration}) {
-    grouped += model->branch_parameters(branch).size();
+// Two branches read and one draws; nothing but their heads may be there at all.
+class ThreeBranches : public ::testing::TestWithParam<std::pair<int64_t, int64_t>> {
+ protected:
+  ThreeBranches() {
+    torch::manual_seed(6);
+    const auto [trunk_layers, branch_layers] = GetParam();
+    YModelOptions options = small_options();
+    options.trunk_layers = trunk_layers;
+    options.branches = {{"captions", branch_layers, BranchHead::kText},
+                        {"drawing", branch_layers, BranchHead::kCodes},
+                        {"answers", branch_layers, BranchHead::kText}};
+    model_ = YModel(options);
+    Packed packed;
+    packed.mark(kBeginOfImage);
+    packed.add_image(5);
+    packed.mark(kEndOfImage);
+    packed.add_text({7, 8, 9});
+    packed.end();
+    rows_ = packed.rows();
+    rows_.code_sums = torch::randn({5, 8});
   }
-  EXPECT_EQ(grouped, model->parameters().size());
+
+  at::Tensor loss_of(int64_t branch) {
+    TokenRows rows = rows_;
+    if (branch == 1) {
+      const auto hidden = model_->hidden(rows, branch).narrow(0, 0, 5);
+      const auto logits = model_->depth(branch)->forward(hidden, torch::randn({2, 5, 8}));
+      return cross_entropy_sum(logits.flatten(0, 1), torch::randint(11, {15}, torch::kLong));
+    }
+    rows.semantics = torch::randn({5, 6});
+    const auto logits = model_->text_logits(model_->hidden(rows, branch).narrow(0, 6, 3), branch);
+    return cross_entropy_sum(logits, torch::tensor({8, 9, 0}, torch::kLong));
+  }
+
+  YModel model_{nullptr};
+  TokenRows rows_;
+};
+
+TEST_P(ThreeBranches, ALossReachesTheTrunkAndItsOwnBranchAndNothingElse) {
+  for (int64_t branch = 0; branch < 3; ++branch) {
+    model_->zero_grad();
+    loss_of(branch).backward();
+    for (const auto& parameter : model_->trunk_parameters()) {
+      EXPECT_TRUE(parameter.grad().defined()) << "trunk, loss of branch " << branch;
+    }
+    for (int64_t other = 0; other < 3; ++other) {
+      for (const auto& parameter : model_->branch_parameters(other)) {
+        EXPECT_EQ(parameter.grad().defined(), other == branch)
+            << "branch " << other << ", loss of branch " << branch;
+      }
+    }
+  }
+}
+
+TEST_P(ThreeBranches, EveryParameterIsInExactlyOneGroup) {
+  std::vector<at::Tensor> grouped = model_->trunk_parameters();
+  for (int64_t branch = 0; branch < 3; ++branch) {
+    const auto more = model_->branch_parameters(branch);
+    grouped.insert(grouped.end(), more.begin(), more.end());
+  }
+  std::set<const void*> distinct;
+  for (const auto& parameter : grouped) distinct.insert(parameter.unsafeGetTensorImpl());
+  EXPECT_EQ(distinct.size(), grouped.size());
+  EXPECT_EQ(grouped.size(), model_->parameters().size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Depths, ThreeBranches,
+                         ::testing::Values(std::pair{2, 1}, std::pair{0, 1}, std::pair{2, 0},
+                                           std::pair{0, 0}),
+                         [](const auto& test) {
+                           return "Trunk" + std::to_string(test.param.first) + "Branches" +
+                                  std::to_string(test.param.second);
+                         });
+
+std::string message_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const c10::Error& error) {
+    return error.what_without_backtrace();
+  }
+  return "no error";
+}
+
+TEST(YModel, AnUnknownBranchIsAnsweredWithTheKnownOnes) {
+  const YModel model(small_options());
+  EXPECT_EQ(model->branch_index("generation"), kGeneration);
+  EXPECT_EQ(message_of([&] { model->branch_index("generaton"); }),
+            "the model has no branch \"generaton\", it has \"understanding\", \"generation\"");
+  EXPECT_NE(message_of([&] { model->branch_parameters(2); }).find("no branch 2"),
+            std::string::npos);
+}
+
+TEST(YModel, ABranchRefusesTheHeadItDoesNotHave) {
+  YModel model(small_options());
+  EXPECT_NE(message_of([&] {
+              model->text_logits(torch::zeros({1, 32}), kGeneration);
+            }).find("\"generation\" predicts codes"),
+            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { model->depth(kUnderstanding); }).find("\"understanding\" predicts text"),
+      std::string::npos);
+}
+
+TEST(YModel, RefusesBranchesThatCannotBeNamed) {
+  YModelOptions options = small_options();
+  options.branches = {};
+  EXPECT_NE(message_of([&] { YModel{options}; }).find("at least one branch"), std::string::npos);
+  options.branches = {{"a"}, {"a"}};
+  EXPECT_NE(message_of([&] { YModel{options}; }).find("two branches are called \"a\""),
+            std::string::npos);
+  options.branches = {{"a.b"}};
+  EXPECT_NE(message_of([&] { YModel{options}; }).find("without dots"), std::string::npos);
 }
 
 // Counts that the layers of Qwen2.5-0.5B and UniFork's projector are known to have.

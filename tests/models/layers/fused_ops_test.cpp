@@ -29,7 +29,7 @@ class RowOps : public ::testing::TestWithParam<int64_t> {
  protected:
   RowOps() { torch::manual_seed(3); }
   int64_t width() const { return GetParam(); }
-  torch::Tensor rows(int64_t columns) const { return torch::randn({300, columns}); }
+  at::Tensor rows(int64_t columns) const { return torch::randn({300, columns}); }
 };
 
 TEST_P(RowOps, NormAddsTheDeltaAndHasTheGradientOfItsFormula) {
@@ -38,7 +38,7 @@ TEST_P(RowOps, NormAddsTheDeltaAndHasTheGradientOfItsFormula) {
   const auto weight = torch::randn({width()}).requires_grad_();
   const auto to_sum = rows(width());
   const auto to_out = rows(width());
-  std::vector<torch::Tensor> gradients[2];
+  std::vector<at::Tensor> gradients[2];
   std::pair<at::Tensor, at::Tensor> results[2];
   for (const int i : {0, 1}) {
     results[i] = i == 0 ? add_rms_norm(x, delta, weight, 1e-6)

@@ -9,7 +9,7 @@
 #include "comm/transport/single_communicator.h"
 #include "comm/transport/thread_communicator.h"
 #include "data/order/random.h"
-#include "toy_stage.h"
+#include "toy_room.h"
 #include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/checkpoint/checkpointer.h"

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "models/errors.h"
-#include "toy_stage.h"
+#include "toy_room.h"
 #include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/errors.h"
 #include "trainer/record/metrics.h"
@@ -33,8 +33,8 @@ TEST_P(Resume, StoppedTwiceAndContinuedEqualsUninterruptedBitForBit) {
   result.losses.merge(train_toy(resumed, world, 4).losses);  // at 17
 
   const TensorMap tensors = newest_tensors(resumed.directory);
-  EXPECT_TRUE(tensors.contains("training/second/optimizer/mean/trunk.weight"));
-  EXPECT_TRUE(tensors.contains("training/second/average/trunk.weight"));
+  EXPECT_TRUE(tensors.contains("training/second/optimizer/mean/model/two/trunk.weight"));
+  EXPECT_TRUE(tensors.contains("training/second/average/model/two/trunk.weight"));
   EXPECT_EQ(first_difference(newest_tensors(straight.directory), tensors), "");
 
   expected.losses.merge(train_toy(straight, world).losses);
@@ -54,8 +54,9 @@ TEST_P(Resume, KilledBetweenCheckpointsEqualsUninterruptedBitForBit) {
   train_toy(straight, world);
 
   // Dies in step 17: the newest checkpoint is of step 14 at best (its commit may not have come).
-  EXPECT_THROW(train_toy(killed, world, -1, toy_factory({.dies_at = 7})), std::runtime_error);
-  EXPECT_THROW(train_toy(killed, world, -1, toy_factory({.dies_at = 7})), std::runtime_error);
+  const RunConfig dying = toy_config(killed.directory, kSteps, {.dies_at = 7});
+  EXPECT_THROW(train_toy(dying, world), std::runtime_error);
+  EXPECT_THROW(train_toy(dying, world), std::runtime_error);
   std::ofstream(killed.directory + "/metrics.jsonl", std::ios::app) << "{\"stage\":\"sec";
   const ToyResult result = train_toy(killed, world);
 
@@ -136,10 +137,11 @@ TEST(ResumeElsewhere, CheckpointOfAnotherModelNamesTheTensors) {
   const RunConfig config = toy_config(fresh_directory("run"), kSteps);
   train_toy(config, 1, 5);
   try {
-    train_toy(config, 1, -1, toy_factory({.width = 9}));
+    train_toy(toy_config(config.directory, kSteps, {.width = 9}), 1);
     FAIL() << "another model was loaded";
   } catch (const WeightsError& error) {
     const std::string text = error.what();
+    EXPECT_NE(text.find("model one"), std::string::npos) << text;
     EXPECT_NE(text.find("left.weight"), std::string::npos) << text;
     EXPECT_NE(text.find("9"), std::string::npos) << text;
   }

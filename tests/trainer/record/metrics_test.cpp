@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "data/images/image_codec.h"
-#include "toy_stage.h"
+#include "tests/trainer/toy_room.h"
 #include "trainer/record/tensorboard.h"
 
 namespace espalier {
@@ -95,22 +95,65 @@ TEST(RunLog, LinesHoldWhatTheReportNeeds) {
   EXPECT_TRUE(event.contains("time"));
 }
 
-TEST(RunLog, PicturesOfAllStepsShareATag) {
+// What TensorBoard files of a run hold.
+std::string tensorboard_bytes(const std::string& directory) {
+  std::string bytes;
+  for (const auto& entry : fs::directory_iterator(directory + "/tensorboard")) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    bytes.append(std::istreambuf_iterator<char>(file), {});
+  }
+  return bytes;
+}
+
+Section section_with_picture(const std::string& picture) {
+  Section section;
+  section.name = "reconstruct";
+  section.metrics = {{"mimic_cosine", "cosine", 0.5}};
+  section.series = {{"psnr_db", "PSNR", "codes", {"1", "2"}, {20.0, 21.0}}};
+  section.tables = {{"Examples", {"truth"}, {{"a cat"}}}};
+  section.pictures = {{"codes", picture, ""}};
+  return section;
+}
+
+TEST(RunLog, NumbersAndPicturesOfAnEvaluationAreInTensorboardByStageAndSection) {
   const std::string directory = run_directory();
-  const std::string picture = directory + "/tokenizer-0000400-codes.png";
+  const std::string picture = directory + "/tokenizer-0000400-reconstruct-codes.png";
   write_png(picture, Image{2, 3, std::vector<uint8_t>(18, 9)});
   {
     RunLog log(directory, true, 1, 0);
-    log.evaluation("tokenizer", 400, 400,
-                   {{"tokenizer", {{"psnr", {1, 2}}}}, {"pictures", {picture}}});
+    log.evaluation("tokenizer", 400, 400, {section_with_picture(picture)});
   }
-  std::string content;
-  for (const auto& entry : fs::directory_iterator(directory + "/tensorboard")) {
-    std::ifstream file(entry.path(), std::ios::binary);
-    content.assign(std::istreambuf_iterator<char>(file), {});
+  const std::string content = tensorboard_bytes(directory);
+  for (const char* tag : {"tokenizer/reconstruct/mimic_cosine", "tokenizer/reconstruct/psnr_db/1",
+                          "tokenizer/reconstruct/psnr_db/2", "tokenizer/reconstruct/codes"}) {
+    EXPECT_NE(content.find(tag), std::string::npos) << tag;
   }
-  EXPECT_NE(content.find("tokenizer/codes"), std::string::npos);
-  EXPECT_NE(content.find("evaluation/tokenizer/psnr/1"), std::string::npos);
+}
+
+TEST(RunLog, APictureThatCannotBeReadIsLeftOutOfTensorboard) {
+  const std::string directory = run_directory();
+  {
+    RunLog log(directory, true, 1, 0);
+    log.evaluation("tokenizer", 400, 400, {section_with_picture("/nonexistent.png")});
+  }
+  EXPECT_NE(tensorboard_bytes(directory).find("tokenizer/reconstruct/psnr_db/2"),
+            std::string::npos);
+}
+
+TEST(RunLog, HistoryHasTheSectionsWithoutTheirTables) {
+  const std::string directory = run_directory();
+  {
+    RunLog log(directory, false, 2, 0);
+    log.evaluation("tokenizer", 40, 70, {section_with_picture("/nonexistent.png")});
+  }
+  std::ifstream file(directory + "/evaluation/history.jsonl");
+  const json line = json::parse(file);
+  EXPECT_EQ(line.at("stage"), "tokenizer");
+  EXPECT_EQ(line.at("step"), 40);
+  EXPECT_EQ(line.at("global_step"), 70);
+  EXPECT_EQ(line.at("generation"), 2);
+  EXPECT_EQ(line.at("sections").at(0).at("metrics").at(0).at("value"), 0.5);
+  EXPECT_FALSE(line.at("sections").at(0).contains("tables"));
 }
 
 TEST(RunLog, RelaunchReplacesTheStepsThatWereLost) {

@@ -1,6 +1,7 @@
 #include "trainer/update/optimizer.h"
 
 #include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
 #include <torch/torch.h>
 
 #include "trainer/update/precision.h"

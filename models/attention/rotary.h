@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+namespace espalier {
+
+// Cosines and sines of rotary position embedding, (length, head_dim / 2) each, fp32. Undefined
+// tensors: positions are not rotated.
+struct RotaryTable {
+  at::Tensor cosines;
+  at::Tensor sines;
+};
+RotaryTable make_rotary_table(int64_t length, int64_t head_dim, double base);
+
+// x (..., T, head_dim), rotated as tokens first .. first+T-1: the first half of a head turns
+// against the second.
+at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, int64_t first);
+
+}  // namespace espalier

@@ -1,0 +1,178 @@
+// The objectives that train a Y-shaped decoder, on real images and names.
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "comm/transport/single_communicator.h"
+#include "comm/transport/thread_communicator.h"
+#include "real_things.h"
+#include "toy_room.h"
+#include "trainer/errors.h"
+#include "trainer/models/y_inference.h"
+#include "trainer/stage.h"
+
+namespace espalier {
+namespace {
+
+class YObjectives : public ::testing::Test {
+ protected:
+  struct Made {
+    Made(const RunConfig& config, Communicator& comm)
+        : things(config, comm, at::kCPU), stage(things, config.stages[1], /*for_training=*/true) {}
+    YDecoder& y() { return things.model_as<YDecoder>("y", "a test"); }
+    NamedThings things;
+    Stage stage;
+  };
+
+  RunConfig config_ = small_config(fresh_directory("run"));
+  std::unique_ptr<Communicator> comm_ = make_single_communicator();
+};
+
+TEST_F(YObjectives, ASlotIsAPureFunctionOfSeedStepAndSlot) {
+  Made first(config_, *comm_), second(config_, *comm_);
+  for (int64_t slot = 0; slot < 4; ++slot) {
+    const auto a = first.stage.compute(first.stage.load(5, slot));
+    const auto b = second.stage.compute(second.stage.load(5, slot));
+    int defined = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      ASSERT_EQ(a[i].defined(), b[i].defined());
+      if (!a[i].defined()) continue;
+      ++defined;
+      EXPECT_TRUE(torch::equal(a[i], b[i]));
+    }
+    EXPECT_EQ(defined, 1) << "an objective with a share has its slots alone";
+  }
+}
+
+TEST_F(YObjectives, ABackwardReachesExactlyTheGroupsOfTheObjectivesInTheSlot) {
+  Made made(config_, *comm_);
+  for (int64_t slot = 0; slot < 4; ++slot) {
+    made.y().module()->zero_grad();
+    const SlotBatch batch = made.stage.load(0, slot);
+    for (const at::Tensor& loss : made.stage.compute(batch)) {
+      if (loss.defined()) loss.backward();
+    }
+    const std::vector<bool> used = made.stage.groups_in_slot(batch);
+    for (size_t g = 0; g < used.size(); ++g) {
+      for (const at::Tensor& parameter : made.stage.parameter_groups()[g].parameters) {
+        EXPECT_EQ(parameter.grad().defined(), used[g]) << made.stage.parameter_groups()[g].name;
+      }
+    }
+  }
+}
+
+TEST_F(YObjectives, AFreshModelGuessesCodesAndTokensAboutUniformly) {
+  Made made(config_, *comm_);
+  const auto vocabulary = static_cast<double>(made.y().text().size());
+  for (int64_t slot = 0; slot < 4; ++slot) {
+    const SlotBatch batch = made.stage.load(0, slot);
+    std::vector<double> counts(made.stage.losses().size(), 0.0);
+    made.stage.count_targets(batch, counts);
+    const auto losses = made.stage.compute(batch);
+    for (size_t i = 0; i < losses.size(); ++i) {
+      if (!losses[i].defined()) continue;
+      const bool is_draw = made.stage.losses()[i].name == "draw";
+      EXPECT_NEAR(losses[i].item<double>() / counts[i], std::log(is_draw ? 16.0 : vocabulary), 0.5)
+          << made.stage.losses()[i].name;
+    }
+  }
+}
+
+TEST_F(YObjectives, EvaluationDoesNotDependOnTheNumberOfRanks) {
+  const std::string directory = fresh_directory("evaluation");
+  std::filesystem::create_directories(directory);
+  const EvaluationRequest request{
+      .directory = directory, .picture_prefix = "both-", .split = "validation", .max_samples = 6};
+  Made single(config_, *comm_);
+  const std::vector<Section> expected = single.stage.evaluate(request);
+  EXPECT_TRUE(std::filesystem::exists(directory + "/both-draw-drawn-seen.png"));
+  auto ranks = make_thread_communicators(2);
+  Made mine(config_, *ranks[0]), other(config_, *ranks[1]);
+  std::thread helper([&] { other.stage.evaluate(request); });
+  const std::vector<Section> got = mine.stage.evaluate(request);
+  helper.join();
+  ASSERT_EQ(got.size(), 3U);
+  for (size_t i = 0; i < got.size(); ++i) {
+    const auto numbers = numbers_of(got[i]), wanted = numbers_of(expected[i]);
+    ASSERT_EQ(numbers.size(), wanted.size());
+    for (size_t k = 0; k < numbers.size(); ++k) {
+      EXPECT_EQ(numbers[k].first, wanted[k].first);
+      EXPECT_NEAR(numbers[k].second, wanted[k].second, 1e-4 * std::abs(wanted[k].second) + 1e-6)
+          << got[i].name << " " << numbers[k].first;
+    }
+  }
+}
+
+TEST_F(YObjectives, TheSameTextAndSeedDrawTheSamePicture) {
+  Made made(config_, *comm_);
+  const SamplingOptions sampling{.guidance = 2.0, .temperature = 1.0};
+  const int64_t branch = made.y().module()->branch_index("generation");
+  const auto first = draw_pictures(made.y(), branch, {"red heart", "cat"}, sampling, 7);
+  const auto again = draw_pictures(made.y(), branch, {"red heart", "cat"}, sampling, 7);
+  const auto other = draw_pictures(made.y(), branch, {"red heart", "cat"}, sampling, 8);
+  ASSERT_EQ(first.size(), 2U);
+  EXPECT_EQ(first[0].width, 32);
+  EXPECT_EQ(first[0].rgb, again[0].rgb);
+  EXPECT_NE(first[0].rgb, other[0].rgb);
+}
+
+TEST_F(YObjectives, ImagesOfAnySizeGetOneCaptionEach) {
+  Made made(config_, *comm_);
+  const int64_t branch = made.y().module()->branch_index("understanding");
+  EXPECT_EQ(write_captions(made.y(), branch, {blank_image(32, 32), blank_image(50, 20)}).size(),
+            2U);
+}
+
+TEST_F(YObjectives, AThirdBranchIsAddedByTheConfigAloneAndTrains) {
+  std::string text = small_toml(fresh_directory("edit"));
+  text.insert(text.find("[compute]"), "[model.y.branch.edit]\nlayers = 2\nhead = \"codes\"\n");
+  text += "[[stage.objectives]]\nname = \"edit\"\nkind = \"draw\"\nshare = 4\ndata = \"emoji\"\n"
+          "branch = \"edit\"\n";
+  const RunConfig config = load_run_config(
+      write_config(text), {"stage.codes.steps=2", "stage.both.steps=4", "log.every_steps=1"});
+  EXPECT_EQ(train_toy(config, 2).losses.size(), 6U);
+  const TensorMap trained = newest_tensors(config.directory);
+  const TensorMap fresh = [&] {
+    NamedThings things(config, *comm_, at::kCPU);
+    return things.model("y").state();
+  }();
+  int changed = 0;
+  for (const auto& [name, tensor] : fresh) {
+    if (!name.starts_with("branch.edit.")) continue;
+    changed += !tensor.equal(trained.at("model/y/" + name));
+  }
+  EXPECT_GT(changed, 10);
+}
+
+TEST_F(YObjectives, BranchesThatDoNotFitAreRefusedWithTheOnesThereAre) {
+  const auto message = [&](const std::string& set) {
+    try {
+      small_config(fresh_directory("run"), {set});
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  for (const char* set : {"stage.both.objectives.caption.branch=understandin",
+                          "stage.both.objectives.caption.branch=generation"}) {
+    const std::string text = message(set);
+    EXPECT_NE(text.find("understanding (text), generation (codes)"), std::string::npos) << text;
+  }
+}
+
+TEST_F(YObjectives, ATextLongerThanTheModelTakesNamesTheSettingToRaise) {
+  const RunConfig config =
+      small_config(fresh_directory("run"), {"model.y.max_text_tokens=8"});
+  try {
+    Made made(config, *comm_);
+    FAIL() << "names of more than 8 tokens were accepted";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("model.y.max_text_tokens = 8"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,184 @@
+// Names, ranges and help of the settings that every run has.
+#include "trainer/config/run_config.h"
+
+namespace espalier {
+namespace {
+
+constexpr double kManySteps = 1e9;
+
+void declare_run(Settings& s, RunConfig& c) {
+  s.add("seed", c.seed,
+        {.help = "Decides initial weights, order of samples and every random draw.",
+         .min = 0,
+         .max = 1e15});
+  s.add("run.directory", c.directory,
+        {.help = "Everything the run leaves goes here; created when missing."});
+}
+
+void declare_data(SettingsScope s, DataConfig& c) {
+  s.add("train", c.train,
+        {.help = "WebDataset tars to train on, relative to the working directory."});
+  s.add("validation", c.validation, {.help = "Held-out tars measured while the run trains."});
+  s.add("test", c.test, {.help = "Held-out tars measured once, when a stage ends."});
+  s.add("image_size", c.image_size,
+        {.help = "Side of the square training images.", .unit = "pixels", .min = 8, .max = 1024});
+  s.add("on_bad_sample", c.on_bad_sample,
+        {.help = "A sample that cannot be read stops the run, or is counted, named and skipped.",
+         .choices = {"fail", "skip"}});
+}
+
+void declare_text(SettingsScope s, TextConfig& c) {
+  s.add("data", c.data, {.help = "Name of the data set whose training texts it is learned from."});
+  s.add("vocabulary_size", c.vocabulary_size,
+        {.help = "Entries of the byte-level BPE.", .unit = "tokens", .min = 300, .max = 1e6});
+  s.add("fields", c.fields, {.help = "Fields of a sample that are read as text."});
+  s.add("frequent_fields", c.frequent_fields,
+        {.help = "Fields whose distinct values are asked for all the time: they get tokens."});
+  s.add("phrases", c.phrases, {.help = "Sentences, such as questions, that get tokens too."});
+}
+
+void declare_teacher(SettingsScope s, TeacherConfig& c) {
+  s.add("kind", c.kind, {.help = "The network.", .choices = {c.kind}});
+  s.add("weights", c.weights, {.help = "Safetensors of the frozen network."});
+  s.add("cache", c.cache,
+        {.help = "Folder that keeps the teacher's features; empty = inside the run directory."});
+}
+
+void declare_saving(Settings& s, RunConfig& c) {
+  s.add("checkpoint.every_steps", c.checkpoint.every_steps,
+        {.help = "Steps between checkpoints; 0 = only at the end of a stage and when stopped.",
+         .unit = "steps",
+         .min = 0,
+         .max = kManySteps});
+  s.add("checkpoint.keep", c.checkpoint.keep,
+        {.help = "Verified checkpoints kept; older ones are removed.", .min = 1, .max = 10000});
+  s.add("checkpoint.resume", c.checkpoint.resume,
+        {.help = "auto = newest good checkpoint of the run directory; none = must start at step "
+                 "0; or the path of a checkpoint or run directory."});
+  s.add("log.every_steps", c.log.every_steps,
+        {.help = "Steps between lines of metrics.", .unit = "steps", .min = 1, .max = kManySteps});
+  s.add("log.tensorboard", c.log.tensorboard,
+        {.help = "Write TensorBoard event files beside metrics.jsonl."});
+  s.add("evaluation.every_steps", c.evaluation.every_steps,
+        {.help = "Steps between evaluations on the validation split; 0 = only at the end of a "
+                 "stage.",
+         .unit = "steps",
+         .min = 0,
+         .max = kManySteps});
+  s.add("evaluation.max_samples", c.evaluation.max_samples,
+        {.help = "Samples of an evaluation during training; 0 = all. The final one uses all.",
+         .unit = "samples",
+         .min = 0,
+         .max = 1e9});
+}
+
+void declare_compute(Settings& s, ComputeConfig& c) {
+  s.add("compute.device", c.device,
+        {.help = "auto = a GPU when there is one.", .choices = {"auto", "cpu", "cuda"}});
+  s.add("compute.threads_per_rank", c.threads_per_rank,
+        {.help = "0 = the cores of the machine divided by its ranks.",
+         .unit = "threads",
+         .min = 0,
+         .max = 1024});
+  s.add("compute.communicator", c.communicator,
+        {.help = "auto = NCCL on GPUs, MPI on CPUs.", .choices = {"auto", "mpi", "nccl"}});
+  s.add("compute.bucket_kib", c.bucket_kib,
+        {.help = "Gradients are summed over ranks in buckets of this size while backward runs.",
+         .unit = "KiB",
+         .min = 1,
+         .max = 1048576});
+  s.add("compute.prefetch", c.prefetch,
+        {.help = "Steps whose batches are prepared ahead by the loader thread.",
+         .unit = "steps",
+         .min = 1,
+         .max = 64});
+  s.add("compute.max_bad_steps", c.max_bad_steps,
+        {.help = "Steps in a row with non-finite gradients before the run gives up; each is "
+                 "skipped.",
+         .unit = "steps",
+         .min = 0,
+         .max = 1000});
+}
+
+void declare_optimizer(SettingsScope s, OptimizerConfig& o) {
+  s.add("learning_rate", o.learning_rate,
+        {.help = "Peak of AdamW's learning rate.", .min = 0, .max = 10});
+  s.add("final_fraction", o.final_fraction,
+        {.help = "The cosine ends at this part of the peak.", .min = 0, .max = 1});
+  s.add("warmup_steps", o.warmup_steps,
+        {.help = "Linear rise from zero to the peak; at most the steps of the stage.",
+         .unit = "steps",
+         .min = 0,
+         .max = kManySteps});
+  s.add("beta1", o.beta1, {.help = "Decay of the mean of gradients.", .min = 0, .max = 0.9999});
+  s.add("beta2", o.beta2,
+        {.help = "Decay of the mean of squared gradients.", .min = 0, .max = 0.99999});
+  s.add("epsilon", o.epsilon,
+        {.help = "Added to the root of the second moment.", .min = 1e-15, .max = 1});
+  s.add("weight_decay", o.weight_decay,
+        {.help = "Decoupled decay, on matrices only (two or more dimensions).",
+         .min = 0,
+         .max = 10});
+  s.add("clip_norm", o.clip_norm,
+        {.help = "Gradients are scaled down to this global norm; 0 = never.", .min = 0, .max = 1e9});
+}
+
+void declare_stage(SettingsScope s, StageConfig& stage) {
+  s.add("trains", stage.trains, {.help = "Name of the model whose weights the stage updates."});
+  s.add("freeze", stage.freeze,
+        {.help = "Parameters of that model that stay as they are, by name: trunk.*"});
+  s.add("steps", stage.steps,
+        {.help = "Updates of the weights.", .unit = "steps", .min = 1, .max = kManySteps});
+  s.add("batch_size", stage.batch_size,
+        {.help = "Samples per step over all ranks; a multiple of micro_batch_size x ranks.",
+         .unit = "samples",
+         .min = 1,
+         .max = 1e7});
+  s.add("micro_batch_size", stage.micro_batch_size,
+        {.help = "Samples of one forward and backward.", .unit = "samples", .min = 1, .max = 1e6});
+  s.add("precision", stage.precision,
+        {.help = "bf16 = matrix products in bfloat16, weights and sums in fp32.",
+         .choices = {"fp32", "bf16"}});
+  s.add("ema_decay", stage.ema_decay,
+        {.help = "Decay of the averaged weights used for evaluation and as the stage's result; 0 "
+                 "= no averaging.",
+         .min = 0,
+         .max = 0.999999});
+  declare_optimizer(s.below("optimizer"), stage.optimizer);
+  for (ObjectiveConfig& objective : stage.objectives) {
+    SettingsScope scope = s.below("objectives").below(objective.name);
+    scope.add("kind", objective.kind,
+              {.help = "What is learned; a folder of trainer/objectives.",
+               .choices = {objective.kind}});
+    scope.add("share", objective.share,
+              {.help = "Share of the micro-batches it gets, relative to the shares of the others; "
+                       "0 = it takes part in every micro-batch.",
+               .min = 0,
+               .max = 1e6});
+    objective.settings->declare(scope);
+  }
+}
+
+}  // namespace
+
+Settings declare_settings(RunConfig& config) {
+  Settings settings;
+  declare_run(settings, config);
+  for (DataConfig& c : config.data) declare_data({settings, "data." + c.name + "."}, c);
+  for (TextConfig& c : config.texts) declare_text({settings, "text." + c.name + "."}, c);
+  for (TeacherConfig& c : config.teachers) declare_teacher({settings, "teacher." + c.name + "."}, c);
+  for (ModelConfig& c : config.models) {
+    SettingsScope scope(settings, "model." + c.name + ".");
+    scope.add("kind", c.kind, {.help = "What is built.", .choices = {c.kind}});
+    c.settings->declare(scope);
+  }
+  declare_saving(settings, config);
+  declare_compute(settings, config.compute);
+  declare_deadline_settings(settings, config.deadline);
+  for (StageConfig& stage : config.stages) {
+    declare_stage({settings, "stage." + stage.name + "."}, stage);
+  }
+  return settings;
+}
+
+}  // namespace espalier

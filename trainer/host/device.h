@@ -1,0 +1,20 @@
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include "trainer/config/run_config.h"
+
+namespace espalier {
+
+// The GPU of this local rank where the config allows and LibTorch sees one, else the CPU. Throws
+// ConfigError when the config asks for a GPU that is not there.
+at::Device choose_device(const ComputeConfig& config, int local_rank);
+
+// Makes it the current device of this thread, with kernels that give the same bits in every run.
+void use_device(at::Device device);
+
+// Threads of LibTorch's operations in this process: compute.threads_per_rank, or this rank's part
+// of the cores that it may use.
+void use_threads(const ComputeConfig& config, int local_ranks);
+
+}  // namespace espalier

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/image_tokenizer/image_tokenizer.h"
+#include "trainer/config/kind_settings.h"
+#include "trainer/models/model.h"
+
+namespace espalier {
+
+class NamedThings;
+struct ModelConfig;
+
+// [model.NAME] of kind "residual_image_tokenizer".
+struct ResidualImageTokenizerSettings : KindSettings {
+  ImageTokenizerOptions options;  // of the module; its latent_size follows from image_size
+
+  void declare(SettingsScope scope) override;
+  void validate(const RunConfig& config, const std::string& where) const override;
+};
+
+// EvoTok's tokenizer as a model of a run: one latent, residual codes in cascaded stages, the early
+// ones decoded to pixels, all of them toward a teacher's features.
+class ResidualImageTokenizer : public Model {
+ public:
+  ResidualImageTokenizer(const ModelConfig& config, NamedThings& things);
+
+  std::vector<ParameterGroup> parameter_groups() override;
+  TensorMap state() override;
+  std::vector<std::string> averaged_buffers() const override { return {"quantizer.codebooks"}; }
+
+  // Shared, not copied.
+  ImageTokenizer& module() { return module_; }
+  const ImageTokenizerOptions& options() const { return module_->options(); }
+
+ private:
+  std::string name_;
+  ImageTokenizer module_{nullptr};
+};
+
+}  // namespace espalier

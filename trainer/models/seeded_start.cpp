@@ -1,0 +1,18 @@
+#include "trainer/models/seeded_start.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/torch.h>
+
+namespace espalier {
+
+SeededStart::SeededStart(uint64_t seed)
+    : before_(at::detail::getDefaultCPUGenerator().get_state()) {
+  torch::manual_seed(seed);
+}
+
+SeededStart::~SeededStart() {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  generator.set_state(before_);
+}
+
+}  // namespace espalier

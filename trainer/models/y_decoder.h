@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/decoder/y_model.h"
+#include "trainer/config/kind_settings.h"
+#include "trainer/models/model.h"
+#include "trainer/named/image_codes.h"
+#include "trainer/named/text_vocabulary.h"
+
+namespace espalier {
+
+class NamedThings;
+class ResidualImageTokenizer;
+struct ModelConfig;
+
+// [model.NAME] of kind "y_decoder"; its branches are [model.NAME.branch.BRANCH].
+struct YDecoderSettings : KindSettings {
+  struct BranchSettings {
+    std::string name;
+    int64_t layers = 2;
+    std::string head = "text";
+  };
+
+  std::string image_tokenizer;
+  std::string text;
+  int64_t max_text_tokens = 96;
+  YModelOptions options;  // of the module; sizes of text and images follow from what it reads
+  std::vector<BranchSettings> branches;
+
+  void declare(SettingsScope scope) override;
+  void add_part(const std::string& table, const std::string& name) override;
+  void validate(const RunConfig& config, const std::string& where) const override;
+};
+
+// UniFork's decoder as a model of a run: a shared trunk, then a branch per task, over sequences of
+// text and of images in the codes of a frozen image tokenizer.
+class YDecoder : public Model {
+ public:
+  YDecoder(const ModelConfig& config, NamedThings& things);
+
+  std::vector<ParameterGroup> parameter_groups() override;
+  TensorMap state() override;
+  void weights_updated() override;
+  void state_changed() override;
+
+  YModel& module() { return module_; }
+  at::Device device() const { return device_; }
+  ResidualImageTokenizer& image_tokenizer() const { return image_tokenizer_; }
+  const std::string& image_tokenizer_name() const { return image_tokenizer_name_; }
+  const TextVocabulary& text() const { return text_; }
+  const at::Tensor& codebooks() const { return codebooks_; }  // scaled, pixel stages
+  int64_t image_positions() const { return module_->options().image_positions; }
+  // Token ids; ConfigError when the text has more than max_text_tokens.
+  std::vector<int64_t> encode(const std::string& text) const;
+  int64_t max_text_tokens() const { return max_text_tokens_; }
+
+  TokenRows to_device(TokenRows rows) const;
+  // Image inputs of `codes` (samples, positions, stages) for sequences that read them; `semantics`
+  // (samples, positions, channels) undefined = none.
+  void set_image_inputs(TokenRows& rows, const at::Tensor& codes,
+                        const at::Tensor& semantics) const;
+  // Logits (stages, targets, codes) of a branch that draws; code_sums (stages, targets, channels).
+  at::Tensor draw_logits(const TokenRows& rows, int64_t branch, const at::Tensor& target_rows,
+                         const at::Tensor& code_sums);
+
+ private:
+  std::string name_;
+  std::string image_tokenizer_name_;
+  at::Device device_;
+  ResidualImageTokenizer& image_tokenizer_;
+  const TextVocabulary& text_;
+  int64_t max_text_tokens_;
+  at::Tensor codebooks_;
+  YModel module_{nullptr};
+};
+
+// The name of a parameter group of a branch: "branch.generation".
+std::string branch_group(const std::string& branch);
+
+}  // namespace espalier

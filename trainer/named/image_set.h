@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "data/images/image.h"
+#include "data/sample.h"
+#include "trainer/config/run_config.h"
+
+namespace espalier {
+
+// One split of a data set, in memory.
+struct ImageSet {
+  at::Tensor levels;            // (N, 3, S, S) uint8
+  std::vector<Sample> samples;  // without their pictures
+  std::string fingerprint;
+
+  int64_t size() const { return static_cast<int64_t>(samples.size()); }
+  at::Tensor values() const;  // (N, 3, S, S) fp32 in [-1, 1]
+  // The samples at `indices`.
+  ImageSet select(const std::vector<int64_t>& indices) const;
+};
+
+// `fields` are those every sample must have. DataError names what cannot be read.
+ImageSet read_image_set(const DataConfig& data, const std::vector<std::string>& shards,
+                        const std::vector<std::string>& fields);
+
+// Levels 0..255 of any type -> fp32 in [-1, 1].
+at::Tensor levels_to_values(const at::Tensor& levels);
+
+// (B, 3, S, S) in [-1, 1] from 8-bit pictures of one size, and back.
+at::Tensor images_to_tensor(const std::vector<Image>& images);
+std::vector<Image> tensor_to_images(const at::Tensor& images);
+
+}  // namespace espalier

@@ -1,0 +1,135 @@
+#include "trainer/named/named_things.h"
+
+#include <filesystem>
+#include <utility>
+
+#include <torch/torch.h>
+
+#include "models/errors.h"
+#include "trainer/errors.h"
+#include "trainer/models/residual_image_tokenizer.h"
+#include "trainer/named/teacher_features.h"
+#include "trainer/registry.h"
+
+namespace espalier {
+
+NamedThings::NamedThings(const RunConfig& config, Communicator& comm, at::Device device,
+                         bool for_training, WorkListener on_work)
+    : config_(config),
+      comm_(comm),
+      device_(device),
+      for_training_(for_training),
+      on_work_(std::move(on_work)) {}
+
+NamedThings::~NamedThings() = default;
+
+Model& NamedThings::model(const std::string& name) {
+  const auto found = models_.find(name);
+  if (found != models_.end()) return *found->second;
+  const ModelConfig& config = config_.model_named(name, "a model");
+  std::unique_ptr<Model> made =
+      registry().model(config.kind, "model." + name).make(config, *this);
+  built_.push_back(name);  // after those it reads
+  return *models_.emplace(name, std::move(made)).first->second;
+}
+
+void NamedThings::refuse_kind(const std::string& name, const std::string& asked_by) const {
+  throw ConfigError(asked_by + " = \"" + name + "\": that model is of kind " +
+                    config_.model_named(name, asked_by).kind + ", which does not fit here");
+}
+
+void NamedThings::model_changed(const std::string& name) {
+  std::erase_if(codes_, [&](const auto& item) { return std::get<0>(item.first) == name; });
+  for (auto& [other, model] : models_) model->state_changed();
+}
+
+const ImageSet& NamedThings::images(const std::string& data, const std::string& split) {
+  const auto found = images_.find({data, split});
+  if (found != images_.end()) return found->second;
+  const DataConfig& config = config_.data_named(data, "a data set");
+  if (config.split(split).empty()) {
+    throw ConfigError("data." + data + "." + split + " is empty, and is needed here");
+  }
+  return images_
+      .emplace(std::pair(data, split),
+               read_image_set(config, config.split(split), fields_needed(config_, data)))
+      .first->second;
+}
+
+TextVocabulary NamedThings::load_or_learn(const TextConfig& config) {
+  const std::string path = config_.directory + "/text-" + config.name + ".json";
+  if (!for_training_ && std::filesystem::exists(path)) {
+    return TextVocabulary(BytePairTokenizer::load(path));
+  }
+  TextVocabulary learned = learn_vocabulary(config, images(config.data, "train"));
+  if (for_training_ && comm_.rank() == 0 && std::filesystem::is_directory(config_.directory)) {
+    learned.tokenizer().save(path + ".tmp");
+    std::filesystem::rename(path + ".tmp", path);
+  }
+  return learned;
+}
+
+const TextVocabulary& NamedThings::text(const std::string& name) {
+  const auto found = texts_.find(name);
+  if (found != texts_.end()) return found->second;
+  return texts_.emplace(name, load_or_learn(config_.text_named(name, "a text tokenizer")))
+      .first->second;
+}
+
+const Teacher& NamedThings::network(const std::string& name) {
+  const auto found = teachers_.find(name);
+  if (found != teachers_.end()) return *found->second;
+  const TeacherConfig& config = config_.teacher_named(name, "a teacher");
+  const std::string where = "teacher." + name;
+  if (!std::filesystem::exists(config.weights)) {
+    throw WeightsError(where + ".weights = \"" + config.weights +
+                       "\": the teacher's weights are missing. "
+                       "launch/install/prepare_teacher.py makes them; set " +
+                       where + ".weights to the file it writes.");
+  }
+  return *teachers_.emplace(name, registry().teacher(config.kind, where).make(config.weights))
+              .first->second;
+}
+
+const TeacherFeatures& NamedThings::teacher(const std::string& name, const std::string& data,
+                                            const std::string& split, int64_t side, bool mirrored) {
+  const Key key{name, data, split, side * 2 + (mirrored ? 1 : 0)};
+  const auto found = features_.find(key);
+  if (found != features_.end()) return found->second;
+  const TeacherConfig& config = config_.teacher_named(name, "a teacher");
+  const Teacher& teacher_network = network(name);
+  const ImageSet& set = images(data, split);
+  const std::string folder =
+      config.cache.empty() ? config_.directory + "/cache" : config.cache;
+  const TeacherRequest request{.levels = set.levels,
+                               .fingerprint = set.fingerprint,
+                               .weights_path = config.weights,
+                               .side = side,
+                               .mirrored = mirrored,
+                               .cache_path = folder + "/" + name + "-" + data + "-" + split +
+                                             ".safetensors"};
+  TeacherFeatures result;
+  result.features = teacher_features(comm_, teacher_network, request, on_work_);
+  if (split == "train") result.mean = centre_features(result.features);
+  return features_.emplace(key, std::move(result)).first->second;
+}
+
+const ImageCodes& NamedThings::image_codes(const std::string& name, const std::string& data,
+                                           const std::string& split, int64_t views) {
+  const Key key{name, data, split, views};
+  const auto found = codes_.find(key);
+  if (found != codes_.end()) return found->second;
+  auto& tokenizer = model_as<ResidualImageTokenizer>(name, "an image tokenizer");
+  return codes_
+      .emplace(key, encode_image_set(tokenizer.module(), images(data, split), comm_, device_, views,
+                                     on_work_))
+      .first->second;
+}
+
+void NamedThings::drop_data() {
+  images_.clear();
+  features_.clear();
+  codes_.clear();
+}
+
+}  // namespace espalier

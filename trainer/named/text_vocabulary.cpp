@@ -1,0 +1,62 @@
+#include "trainer/named/text_vocabulary.h"
+
+#include <set>
+#include <utility>
+
+#include "data/text/utf8.h"
+#include "trainer/named/sample_fields.h"
+
+namespace espalier {
+namespace {
+
+// How often a phrase is counted: enough for every word of it to get tokens of its own.
+constexpr int kPhraseRepeats = 20;
+
+}  // namespace
+
+std::vector<std::string> SequenceTokens::special_tokens() {
+  return {"<end>", "<caption>", "<question>", "<answer>", "<draw>", "<null>"};
+}
+
+SequenceTokens SequenceTokens::of(const BytePairTokenizer& text) {
+  return {text.id_of("<end>"),    text.id_of("<caption>"), text.id_of("<question>"),
+          text.id_of("<answer>"), text.id_of("<draw>"),    text.id_of("<null>")};
+}
+
+TextVocabulary::TextVocabulary(BytePairTokenizer tokenizer)
+    : tokenizer_(std::move(tokenizer)), tokens_(SequenceTokens::of(tokenizer_)) {}
+
+std::vector<int64_t> TextVocabulary::encode(const std::string& text) const {
+  const std::vector<int32_t> ids = tokenizer_.encode(text);
+  return {ids.begin(), ids.end()};
+}
+
+std::string TextVocabulary::decode(const std::vector<int32_t>& ids) const {
+  return replace_invalid_utf8(tokenizer_.decode(ids));
+}
+
+TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSet& train) {
+  const std::string where = "text." + config.name;
+  std::vector<std::string> texts;
+  std::set<std::string> frequent;
+  for (const Sample& sample : train.samples) {
+    for (const std::string& field : config.fields) {
+      for (std::string& text : field_texts(sample, field, where + ".fields")) {
+        texts.push_back(std::move(text));
+      }
+    }
+    for (const std::string& field : config.frequent_fields) {
+      for (std::string& text : field_texts(sample, field, where + ".frequent_fields")) {
+        frequent.insert(std::move(text));
+      }
+    }
+  }
+  for (int repeat = 0; repeat < kPhraseRepeats; ++repeat) {
+    texts.insert(texts.end(), frequent.begin(), frequent.end());
+    texts.insert(texts.end(), config.phrases.begin(), config.phrases.end());
+  }
+  return TextVocabulary(BytePairTokenizer::train(texts, static_cast<int>(config.vocabulary_size),
+                                                 SequenceTokens::special_tokens()));
+}
+
+}  // namespace espalier

@@ -1,0 +1,125 @@
+// Kind "answer": an image and a question are read, and the answer is a field of the sample.
+#include <algorithm>
+
+#include <torch/torch.h>
+
+#include "trainer/evaluation/nearest_neighbours.h"
+#include "trainer/evaluation/ridge.h"
+#include "trainer/evaluation/standard_error.h"
+#include "trainer/named/sample_fields.h"
+#include "trainer/objectives/reading.h"
+#include "trainer/registry.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kLongestAnswer = 24;  // tokens that evaluation waits for
+constexpr int64_t kExamples = 12;
+
+struct AnswerSettings : ReadingSettings {
+  std::string question = "what is this?";
+  std::string field = "group";
+
+  void declare(SettingsScope scope) override {
+    declare_reading(scope);
+    scope.add("question", question, {.help = "What is asked of every image."});
+    scope.add("field", field, {.help = "Field of a sample that holds the answer."});
+  }
+  std::vector<std::string> data_fields() const override { return {field}; }
+};
+
+class Answer : public ReadingObjective {
+ public:
+  explicit Answer(const ObjectiveContext& context)
+      : ReadingObjective(context, settings_as<AnswerSettings>(context.objective.settings)),
+        settings_(settings_as<AnswerSettings>(context.objective.settings)) {
+    question_ = model_.encode(settings_.question);
+    learn(context);
+  }
+  Section evaluate(const EvaluationRequest& request) override;
+
+ protected:
+  std::vector<int64_t> prompt() const override;
+  std::string answer(const Sample& sample) const override {
+    const auto texts = field_texts(sample, settings_.field, name_ + ".field");
+    return texts.empty() ? "" : texts.front();
+  }
+  bool keeps_orientation() const override { return false; }
+
+ private:
+  std::vector<std::string> answers_of(const ImageSet& images) const;
+  std::vector<Baseline> baselines(const ImageSet& held_out) const;
+
+  const AnswerSettings& settings_;
+  std::vector<int64_t> question_;
+};
+
+std::vector<int64_t> Answer::prompt() const {
+  const SequenceTokens& tokens = model_.text().tokens();
+  std::vector<int64_t> prompt = {tokens.question};
+  prompt.insert(prompt.end(), question_.begin(), question_.end());
+  prompt.push_back(tokens.answer);
+  return prompt;
+}
+
+std::vector<std::string> Answer::answers_of(const ImageSet& images) const {
+  std::vector<std::string> answers;
+  for (const Sample& sample : images.samples) answers.push_back(answer(sample));
+  return answers;
+}
+
+// What simpler means reach on the same images.
+std::vector<Baseline> Answer::baselines(const ImageSet& held_out) const {
+  const ImageSet& train = things_.images(data_, "train");
+  const std::vector<std::string> names = sorted_unique(answers_of(train));
+  const at::Tensor labels = label_indices(answers_of(train), names);
+  const at::Tensor wanted = label_indices(answers_of(held_out), names);
+  const at::Tensor seen = pixel_features(train.levels), asked = pixel_features(held_out.levels);
+  return {{"most frequent", majority_accuracy(labels, wanted)},
+          {"nearest pixels", nearest_neighbour_accuracy(seen, labels, asked, wanted)},
+          {"ridge on pixels",
+           share_right(fit_ridge(seen, labels, static_cast<int64_t>(names.size())).answers(asked),
+                       wanted)}};
+}
+
+Section Answer::evaluate(const EvaluationRequest& request) {
+  const ImageSet& all = things_.images(data_, request.split);
+  const ImageSet held_out = all.select(spread_indices(request.max_samples, all.size()));
+  const std::vector<std::string> written = write(held_out, kLongestAnswer);
+  const std::vector<std::string> right = answers_of(held_out);
+  int64_t count = 0;
+  for (size_t i = 0; i < written.size(); ++i) count += written[i] == right[i];
+  const double share = static_cast<double>(count) / static_cast<double>(held_out.size());
+  Section section{.name = name_,
+                  .title = "Answers: " + name_,
+                  .text = "\"" + settings_.question + "\", answered by the branch " +
+                          branch_name_ + " for " + std::to_string(held_out.size()) +
+                          " held-out images (" + request.split + ")."};
+  Metric accuracy{.name = "accuracy",
+                  .label = settings_.field + " answered rightly",
+                  .value = share,
+                  .standard_error = standard_error_of_share(share, held_out.size()),
+                  .is_headline = true};
+  if (request.is_final && things_.comm().rank() == 0) accuracy.baselines = baselines(held_out);
+  section.metrics.push_back(std::move(accuracy));
+  Table examples{.title = "Held-out images", .columns = {"caption", settings_.field, "answered"}};
+  for (const int64_t i : spread_indices(kExamples, held_out.size())) {
+    const auto at = static_cast<size_t>(i);
+    examples.rows.push_back({held_out.samples[at].caption, right[at], written[at]});
+  }
+  section.tables.push_back(std::move(examples));
+  return section;
+}
+
+}  // namespace
+
+void add_answer(Registry& registry) {
+  registry.add(ObjectiveKind{
+      .name = "answer",
+      .help = "Read an image and a question, write a field of the sample through a text branch.",
+      .trains = "y_decoder",
+      .make_settings = [] { return std::make_shared<AnswerSettings>(); },
+      .make = [](const ObjectiveContext& context) { return std::make_unique<Answer>(context); }});
+}
+
+}  // namespace espalier

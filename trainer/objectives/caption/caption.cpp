@@ -1,0 +1,94 @@
+// Kind "caption": an image is read and its caption written (UniFork's understanding side).
+#include <torch/torch.h>
+
+#include "trainer/evaluation/standard_error.h"
+#include "trainer/named/sample_fields.h"
+#include "trainer/objectives/reading.h"
+#include "trainer/registry.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kLongestCaption = 24;  // tokens that evaluation waits for
+constexpr int64_t kExamples = 12;
+
+struct CaptionSettings : ReadingSettings {
+  void declare(SettingsScope scope) override { declare_reading(scope); }
+  std::vector<std::string> data_fields() const override { return {"caption"}; }
+};
+
+int64_t count_exact(const std::vector<std::string>& written, const ImageSet& images) {
+  int64_t exact = 0;
+  for (size_t i = 0; i < written.size(); ++i) exact += written[i] == images.samples[i].caption;
+  return exact;
+}
+
+class Caption : public ReadingObjective {
+ public:
+  explicit Caption(const ObjectiveContext& context)
+      : ReadingObjective(context, settings_as<CaptionSettings>(context.objective.settings)) {
+    learn(context);
+  }
+  Section evaluate(const EvaluationRequest& request) override;
+
+ protected:
+  std::vector<int64_t> prompt() const override { return {model_.text().tokens().caption}; }
+  std::string answer(const Sample& sample) const override { return sample.caption; }
+  bool keeps_orientation() const override { return true; }
+
+ private:
+  Metric exact_share(const std::string& name, const std::string& label, const ImageSet& images,
+                     const std::vector<std::string>& written) const;
+};
+
+Metric Caption::exact_share(const std::string& name, const std::string& label,
+                            const ImageSet& images,
+                            const std::vector<std::string>& written) const {
+  const auto n = static_cast<int64_t>(written.size());
+  const double share =
+      n == 0 ? kUnknown
+             : static_cast<double>(count_exact(written, images)) / static_cast<double>(n);
+  return {.name = name,
+          .label = label,
+          .value = share,
+          .standard_error = standard_error_of_share(share, n)};
+}
+
+Section Caption::evaluate(const EvaluationRequest& request) {
+  const ImageSet& all = things_.images(data_, request.split);
+  const ImageSet unseen = all.select(spread_indices(request.max_samples, all.size()));
+  const ImageSet& train = things_.images(data_, "train");
+  const ImageSet seen = train.select(spread_indices(unseen.size(), train.size()));
+  const std::vector<std::string> of_unseen = write(unseen, kLongestCaption);
+  const std::vector<std::string> of_seen = write(seen, kLongestCaption);
+  Section section{.name = name_,
+                  .title = "Captions: " + name_,
+                  .text = "Captions written from an image's codes by the branch " + branch_name_ +
+                          ", the most likely token each time, for " +
+                          std::to_string(unseen.size()) + " held-out images (" + request.split +
+                          ") and as many training images."};
+  section.metrics = {exact_share("exact_seen", "exactly right, training images", seen, of_seen),
+                     exact_share("exact_unseen", "exactly right, held-out images", unseen,
+                                 of_unseen)};
+  section.metrics.back().is_headline = true;
+  Table examples{.title = "Held-out images", .columns = {"caption", "written"}};
+  for (const int64_t i : spread_indices(kExamples, unseen.size())) {
+    const auto at = static_cast<size_t>(i);
+    examples.rows.push_back({unseen.samples[at].caption, of_unseen[at]});
+  }
+  section.tables.push_back(std::move(examples));
+  return section;
+}
+
+}  // namespace
+
+void add_caption(Registry& registry) {
+  registry.add(ObjectiveKind{
+      .name = "caption",
+      .help = "Read an image, write its caption through a text branch (UniFork).",
+      .trains = "y_decoder",
+      .make_settings = [] { return std::make_shared<CaptionSettings>(); },
+      .make = [](const ObjectiveContext& context) { return std::make_unique<Caption>(context); }});
+}
+
+}  // namespace espalier

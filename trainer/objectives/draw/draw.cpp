@@ -1,0 +1,127 @@
+#include "trainer/objectives/draw/draw.h"
+
+#include <torch/torch.h>
+
+#include "data/order/random.h"
+#include "data/order/sample_order.h"
+#include "models/layers/fused_ops.h"
+#include "trainer/named/sample_fields.h"
+#include "trainer/registry.h"
+
+namespace espalier {
+namespace {
+
+constexpr uint64_t kBatchStream = 0x62617463;  // with the slot's number
+
+}  // namespace
+
+void DrawSettings::declare(SettingsScope scope) {
+  declare_data(scope);
+  scope.add("branch", branch, {.help = "Branch of the model that predicts the codes."});
+  scope.add("weight", weight, {.help = "Weight of the loss.", .min = 0, .max = 1e6});
+  scope.add("samples", samples,
+            {.help = "Train on this many of the training images, evenly spread; 0 = all.",
+             .unit = "images",
+             .min = 0,
+             .max = 1e12});
+  scope.add("condition_dropout", condition_dropout,
+            {.help = "Share of captions replaced by the null condition, so that drawing can be "
+                     "guided.",
+             .min = 0,
+             .max = 1});
+  scope.add("guidance", sampling.guidance,
+            {.help = "Classifier-free guidance of drawing; 1 = off, which halves its cost.",
+             .min = 0,
+             .max = 100});
+  scope.add("temperature", sampling.temperature,
+            {.help = "Of the draws of codes; 0 = always the most likely.", .min = 0, .max = 100});
+  scope.add("top_k", sampling.top_k,
+            {.help = "Draw among this many most likely codes; 0 = all.",
+             .unit = "codes",
+             .min = 0,
+             .max = 1000000});
+  scope.add("top_p", sampling.top_p,
+            {.help = "Draw among the fewest codes whose probabilities reach this sum.",
+             .min = 0,
+             .max = 1});
+}
+
+Draw::Draw(const ObjectiveContext& context)
+    : settings_(settings_as<DrawSettings>(context.objective.settings)),
+      name_(context.objective.name),
+      things_(context.things),
+      model_(dynamic_cast<YDecoder&>(context.model)),
+      branch_(model_.module()->branch_index(settings_.branch)),
+      seed_(static_cast<uint64_t>(context.run.seed)),
+      order_seed_(context.order_seed) {
+  if (!context.for_training) return;
+  train_ = &things_.images(settings_.data, "train");
+  drawn_ = drawn(train_->size());
+  for (const Sample& sample : train_->samples) captions_.push_back(model_.encode(sample.caption));
+  codes_ = things_.image_codes(model_.image_tokenizer_name(), settings_.data, "train", kViews);
+}
+
+std::vector<int64_t> Draw::drawn(int64_t size) const {
+  return spread_indices(settings_.samples, size);
+}
+
+std::vector<std::string> Draw::parameter_groups_used() const {
+  return {"trunk", branch_group(settings_.branch)};
+}
+
+std::string Draw::data_fingerprint() const { return train_ == nullptr ? "" : train_->fingerprint; }
+
+std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
+  auto batch = std::make_unique<DrawBatch>();
+  const SequenceTokens& tokens = model_.text().tokens();
+  CounterRng random(seed_,
+                    combine_streams(kBatchStream, static_cast<uint64_t>(turn.slot_number)));
+  SequencePacker packer(tokens, model_.image_positions());
+  std::vector<int64_t> samples;
+  for (int64_t i = 0; i < turn.samples; ++i) {
+    const int64_t sample = drawn_[static_cast<size_t>(sample_at(
+        order_seed_, turn.first_sample() + i, static_cast<int64_t>(drawn_.size())))];
+    random.below(kViews);  // objectives that read draw a view here: all use a slot's numbers alike
+    const bool is_dropped = random.uniform() < settings_.condition_dropout;
+    packer.add_draw(is_dropped ? std::vector{tokens.null}
+                               : captions_[static_cast<size_t>(sample)]);
+    samples.push_back(sample);
+  }
+  batch->rows = packer.rows();
+  batch->target_rows = packer.target_rows();
+  batch->samples = torch::tensor(samples, at::kLong);
+  batch->counts = {{"", static_cast<double>(packer.target_count()) *
+                            static_cast<double>(model_.module()->options().stages)}};
+  return batch;
+}
+
+std::vector<LossTerm> Draw::losses(const ObjectiveBatch& base) {
+  const auto& batch = dynamic_cast<const DrawBatch&>(base);
+  const at::Device device = model_.device();
+  TokenRows rows = model_.to_device(batch.rows);
+  // A name belongs to one picture: the image as stored, (B, P, stages).
+  const at::Tensor codes = codes_.codes.select(0, 0).index_select(0, batch.samples.to(device));
+  const at::Tensor sums = sum_codes(model_.codebooks(), codes);  // (S, B, P, C)
+  const int64_t stages = sums.size(0), positions = sums.size(2);
+  rows.code_sums =
+      sums.select(0, stages - 1).narrow(1, 0, positions - 1).reshape({-1, sums.size(3)});
+  const at::Tensor logits = model_.draw_logits(rows, branch_, batch.target_rows.to(device),
+                                               sums.flatten(1, 2));  // (S, B*P, K)
+  const at::Tensor targets =
+      codes.narrow(2, 0, stages).permute({2, 0, 1}).reshape(-1).to(at::kLong);
+  return {{"", cross_entropy_sum(logits.flatten(0, 1), targets)}};
+}
+
+Section Draw::evaluate(const EvaluationRequest& request) { return evaluate_draw(*this, request); }
+
+void add_draw(Registry& registry) {
+  registry.add(ObjectiveKind{
+      .name = "draw",
+      .help = "Read a caption, predict the residual codes of the image through a codes branch "
+              "(UniFork).",
+      .trains = "y_decoder",
+      .make_settings = [] { return std::make_shared<DrawSettings>(); },
+      .make = [](const ObjectiveContext& context) { return std::make_unique<Draw>(context); }});
+}
+
+}  // namespace espalier

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/decoder/sampling.h"
+#include "trainer/config/kind_settings.h"
+#include "trainer/models/sequences.h"
+#include "trainer/models/y_decoder.h"
+#include "trainer/named/named_things.h"
+#include "trainer/objectives/objective.h"
+
+namespace espalier {
+
+// Kind "draw": the caption is read and the codes of the image are predicted, position by position
+// and, inside one, stage by stage (UniFork's generation side).
+struct DrawSettings : ObjectiveSettings {
+  std::string branch;
+  double weight = 1.0;
+  int64_t samples = 0;
+  double condition_dropout = 0.1;
+  SamplingOptions sampling = {.guidance = 2.0, .temperature = 0.5};
+
+  void declare(SettingsScope scope) override;
+  std::vector<std::string> data_fields() const override { return {"caption"}; }
+  std::string branch_name() const override { return branch; }
+  std::string branch_predicts() const override { return "codes"; }
+};
+
+struct DrawBatch : ObjectiveBatch {
+  TokenRows rows;  // all but the image inputs
+  at::Tensor target_rows;
+  at::Tensor samples;  // (B) int64
+};
+
+class Draw : public Objective {
+ public:
+  explicit Draw(const ObjectiveContext& context);
+
+  std::vector<LossSpec> loss_specs() const override { return {{"", settings_.weight}}; }
+  std::vector<std::string> parameter_groups_used() const override;
+  std::unique_ptr<ObjectiveBatch> load(const Turn& turn) override;
+  std::vector<LossTerm> losses(const ObjectiveBatch& batch) override;
+  Section evaluate(const EvaluationRequest& request) override;
+  std::string data_fingerprint() const override;
+
+  // For its evaluation.
+  const DrawSettings& settings() const { return settings_; }
+  const std::string& name() const { return name_; }
+  NamedThings& things() const { return things_; }
+  YDecoder& model() const { return model_; }
+  int64_t branch() const { return branch_; }
+  // Training samples that are drawn, of `size`.
+  std::vector<int64_t> drawn(int64_t size) const;
+
+ private:
+  const DrawSettings& settings_;
+  const std::string name_;
+  NamedThings& things_;
+  YDecoder& model_;
+  const int64_t branch_;
+  uint64_t seed_, order_seed_;
+  const ImageSet* train_ = nullptr;
+  std::vector<int64_t> drawn_;
+  ImageCodes codes_;                            // of the training images
+  std::vector<std::vector<int64_t>> captions_;  // token ids by sample
+};
+
+// evaluation.cpp: how likely the true codes are, and what is drawn from names, seen and unseen.
+Section evaluate_draw(Draw& objective, const EvaluationRequest& request);
+
+}  // namespace espalier

@@ -1,0 +1,122 @@
+#include "trainer/objectives/reading.h"
+
+#include <torch/torch.h>
+
+#include "data/order/random.h"
+#include "data/order/sample_order.h"
+#include "models/layers/fused_ops.h"
+#include "trainer/evaluation/shares.h"
+#include "trainer/models/residual_image_tokenizer.h"
+#include "trainer/models/y_inference.h"
+
+namespace espalier {
+namespace {
+
+constexpr uint64_t kBatchStream = 0x62617463;  // with the slot's number
+
+}  // namespace
+
+void ReadingSettings::declare_reading(SettingsScope scope) {
+  declare_data(scope);
+  scope.add("branch", branch, {.help = "Branch of the model that writes the text."});
+  scope.add("weight", weight, {.help = "Weight of the loss.", .min = 0, .max = 1e6});
+}
+
+ReadingObjective::ReadingObjective(const ObjectiveContext& context,
+                                   const ReadingSettings& settings)
+    : name_(context.objective.name),
+      data_(settings.data),
+      branch_name_(settings.branch),
+      things_(context.things),
+      model_(dynamic_cast<YDecoder&>(context.model)),
+      branch_(model_.module()->branch_index(settings.branch)),
+      weight_(settings.weight),
+      seed_(static_cast<uint64_t>(context.run.seed)),
+      order_seed_(context.order_seed) {}
+
+void ReadingObjective::learn(const ObjectiveContext& context) {
+  if (!context.for_training) return;
+  train_ = &things_.images(data_, "train");
+  for (const Sample& sample : train_->samples) answers_.push_back(model_.encode(answer(sample)));
+  codes_ = things_.image_codes(model_.image_tokenizer_name(), data_, "train", kViews);
+}
+
+std::vector<std::string> ReadingObjective::parameter_groups_used() const {
+  return {"trunk", branch_group(branch_name_)};
+}
+
+std::string ReadingObjective::data_fingerprint() const {
+  return train_ == nullptr ? "" : train_->fingerprint;
+}
+
+std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
+  auto batch = std::make_unique<ReadingBatch>();
+  CounterRng random(seed_,
+                    combine_streams(kBatchStream, static_cast<uint64_t>(turn.slot_number)));
+  SequencePacker packer(model_.text().tokens(), model_.image_positions());
+  const std::vector<int64_t> question = prompt();
+  std::vector<int64_t> samples, views;
+  for (int64_t i = 0; i < turn.samples; ++i) {
+    const int64_t sample = sample_at(order_seed_, turn.first_sample() + i, train_->size());
+    int64_t view = static_cast<int64_t>(random.below(kViews));
+    random.uniform();  // objectives that drop conditions draw here: all use a slot's numbers alike
+    if (keeps_orientation() && is_mirrored(view)) --view;
+    packer.add_read(question, answers_[static_cast<size_t>(sample)]);
+    samples.push_back(sample);
+    views.push_back(view);
+  }
+  batch->rows = packer.rows();
+  batch->target_rows = packer.target_rows();
+  batch->targets = packer.targets();
+  batch->samples = torch::tensor(samples, at::kLong);
+  batch->views = torch::tensor(views, at::kLong);
+  batch->counts = {{"", static_cast<double>(packer.target_count())}};
+  return batch;
+}
+
+std::vector<LossTerm> ReadingObjective::losses(const ObjectiveBatch& base) {
+  const auto& batch = dynamic_cast<const ReadingBatch&>(base);
+  const at::Device device = model_.device();
+  TokenRows rows = model_.to_device(batch.rows);
+  const at::Tensor views = batch.views.to(device), samples = batch.samples.to(device);
+  model_.set_image_inputs(rows, codes_.codes.index({views, samples}),
+                          codes_.semantics.index({views, samples}));
+  const at::Tensor hidden = model_.module()->hidden(rows, branch_);
+  const at::Tensor logits = model_.module()->text_logits(
+      hidden.index_select(0, batch.target_rows.to(device)), branch_);
+  return {{"", cross_entropy_sum(logits, batch.targets.to(device))}};
+}
+
+std::vector<std::string> ReadingObjective::write(const ImageSet& images, int64_t max_tokens) {
+  const std::vector<int64_t> question = prompt();
+  // Ids are moved as id + 1; 0 is no token.
+  const at::Tensor all = gather_rows(
+      things_.comm(), images.size(), {max_tokens},
+      [&](const at::Tensor& indices) {
+        const at::Tensor values =
+            levels_to_values(images.levels.index_select(0, indices)).to(model_.device());
+        const ImageCodes codes = encode_images(model_.image_tokenizer().module(), values, 1);
+        const auto answers = write_answers(model_, branch_, question, codes.codes[0],
+                                           codes.semantics[0], max_tokens);
+        const at::Tensor ids = torch::zeros({indices.size(0), max_tokens});
+        for (size_t row = 0; row < answers.size(); ++row) {
+          for (size_t t = 0; t < answers[row].size(); ++t) {
+            ids[static_cast<int64_t>(row)][static_cast<int64_t>(t)] = answers[row][t] + 1.0;
+          }
+        }
+        return ids;
+      },
+      "evaluation: writing", things_.on_work());
+  std::vector<std::string> texts;
+  for (int64_t row = 0; row < all.size(0); ++row) {
+    std::vector<int32_t> ids;
+    for (int64_t t = 0; t < max_tokens; ++t) {
+      const auto id = static_cast<int32_t>(all[row][t].item<float>());
+      if (id > 0) ids.push_back(id - 1);
+    }
+    texts.push_back(model_.text().decode(ids));
+  }
+  return texts;
+}
+
+}  // namespace espalier

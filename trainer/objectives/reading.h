@@ -1,0 +1,70 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/config/kind_settings.h"
+#include "trainer/models/sequences.h"
+#include "trainer/models/y_decoder.h"
+#include "trainer/named/named_things.h"
+#include "trainer/objectives/objective.h"
+
+namespace espalier {
+
+// What objectives have in common that read an image and then write text through a branch of a
+// Y-shaped decoder: caption and answer.
+struct ReadingSettings : ObjectiveSettings {
+  std::string branch;
+  double weight = 1.0;
+
+  std::string branch_name() const override { return branch; }
+  std::string branch_predicts() const override { return "text"; }
+
+ protected:
+  void declare_reading(SettingsScope scope);
+};
+
+struct ReadingBatch : ObjectiveBatch {
+  TokenRows rows;  // all but the image inputs
+  at::Tensor target_rows, targets;
+  at::Tensor samples, views;  // (B) int64
+};
+
+class ReadingObjective : public Objective {
+ public:
+  std::vector<LossSpec> loss_specs() const override { return {{"", weight_}}; }
+  std::vector<std::string> parameter_groups_used() const override;
+  std::unique_ptr<ObjectiveBatch> load(const Turn& turn) override;
+  std::vector<LossTerm> losses(const ObjectiveBatch& batch) override;
+  std::string data_fingerprint() const override;
+
+ protected:
+  ReadingObjective(const ObjectiveContext& context, const ReadingSettings& settings);
+
+  // Token ids before the answer. Called once, by the deriving constructor's learn().
+  virtual std::vector<int64_t> prompt() const = 0;
+  // What is to be written of a sample.
+  virtual std::string answer(const Sample& sample) const = 0;
+  // False: the answer holds of the mirrored image too ("animals"), true: not always ("left arrow").
+  virtual bool keeps_orientation() const = 0;
+
+  // Reads the training data; the virtual functions above may be called from here on.
+  void learn(const ObjectiveContext& context);
+  // The answers to images of a split, as text, by the most likely tokens. Collective.
+  std::vector<std::string> write(const ImageSet& images, int64_t max_tokens);
+
+  const std::string name_;
+  const std::string data_, branch_name_;
+  NamedThings& things_;
+  YDecoder& model_;
+  const int64_t branch_;
+
+ private:
+  const double weight_;
+  uint64_t seed_, order_seed_;
+  const ImageSet* train_ = nullptr;
+  ImageCodes codes_;  // of the training images
+  std::vector<std::vector<int64_t>> answers_;  // token ids by sample
+};
+
+}  // namespace espalier
