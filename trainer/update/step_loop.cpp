@@ -179,10 +179,10 @@ void StepLoop::give_up() {
                                 ? "There is no checkpoint."
                                 : "The last good checkpoint is of step " +
                                       std::to_string(checkpointer_.last_step()) + ".";
-  throw DoNotRequeueError("stage " + stage_.config().name +
-                          ": loss or gradients were not finite " + std::to_string(bad_steps_) +
-                          " steps in a row, from step " + std::to_string(first_bad_step_) +
-                          " on. " + saved + " Lower the learning rate, or raise warmup_steps");
+  throw NumericError("stage " + stage_.config().name + ": loss or gradients were not finite " +
+                     std::to_string(bad_steps_) + " steps in a row, from step " +
+                     std::to_string(first_bad_step_) + " on. " + saved +
+                     " Lower the learning rate, or raise warmup_steps");
 }
 
 void StepLoop::flush_report() {
