@@ -62,16 +62,18 @@ at::Tensor guided_logits(const at::Tensor& conditional, const at::Tensor& uncond
 
 at::Tensor sample_rows(const at::Tensor& logits, const at::Tensor& uniforms,
                        const SamplingOptions& options) {
-  if (options.temperature <= 0) return logits.argmax(-1);
-  auto [sorted, order] = (logits.to(at::kFloat) / options.temperature)
-                             .sort(/*stable=*/true, -1,
-                                   /*descending=*/true);
+  // Smaller temperatures are zero in fp32.
+  if (options.temperature < std::numeric_limits<float>::min()) return logits.argmax(-1);
+  auto [sorted, order] = logits.to(at::kFloat).sort(/*stable=*/true, -1, /*descending=*/true);
+  // From the largest logit down, so that a low temperature makes no infinite ones of the best.
+  sorted = (sorted - sorted.narrow(1, 0, 1)) / options.temperature;
   if (options.top_k > 0 && options.top_k < sorted.size(1)) {
     sorted = sorted.narrow(1, 0, options.top_k);
   }
   at::Tensor probabilities = sorted.softmax(-1);
-  const at::Tensor before = probabilities.cumsum(-1) - probabilities;
-  probabilities = probabilities.masked_fill(before >= options.top_p, 0);
+  const at::Tensor is_left_out = (probabilities.cumsum(-1) - probabilities).ge(options.top_p);
+  is_left_out.select(1, 0).fill_(false);
+  probabilities = probabilities.masked_fill(is_left_out, 0);
   const at::Tensor cumulative = probabilities.cumsum(-1);
   const at::Tensor target = uniforms.to(cumulative.options()).unsqueeze(1) *
                             cumulative.narrow(1, cumulative.size(1) - 1, 1);

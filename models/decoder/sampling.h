@@ -23,8 +23,8 @@ struct SamplingOptions {
 at::Tensor guided_logits(const at::Tensor& conditional_BK, const at::Tensor& unconditional_BK,
                          double guidance);
 
-// One draw per row: the top_k logits, softmax, the fewest of them whose probabilities reach top_p,
-// then the uniform number in [0, 1) picks. The result depends on nothing else.
+// One draw per row: the top_k logits, softmax, the fewest of them whose probabilities reach top_p
+// (at least one), then the uniform number in [0, 1) picks. The result depends on nothing else.
 at::Tensor sample_rows(const at::Tensor& logits_BK, const at::Tensor& uniforms_B,
                        const SamplingOptions& options);
 

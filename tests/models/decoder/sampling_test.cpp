@@ -63,6 +63,20 @@ TEST(SampleRows, TopKAndTopPLeaveOnlyTheMostLikely) {
                            torch::tensor({1, 1}, torch::kLong)));
 }
 
+TEST(SampleRows, TheTightestOptionsLeaveTheMostLikely) {
+  torch::manual_seed(7);
+  const auto logits = torch::randn({50, 30}) * 20;
+  const auto uniforms = torch::rand({50});
+  const auto best = logits.argmax(-1);
+  EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.top_p = 0}), best));
+  EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.top_k = 1}), best));
+  EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.top_k = 1, .top_p = 0}), best));
+  for (const double temperature : {1e-5, 1e-37, 1e-45, 1e-300}) {
+    EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.temperature = temperature}), best))
+        << temperature;
+  }
+}
+
 TEST(GuidedLogits, ExtrapolateAmongWhatTheConditionFindsPlausible) {
   const auto c = torch::tensor({0.6, 0.399, 0.001}).log().unsqueeze(0);
   const auto u = torch::tensor({0.9, 0.1 - 1e-9, 1e-9}).log().unsqueeze(0);
