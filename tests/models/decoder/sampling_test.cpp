@@ -77,13 +77,25 @@ TEST(SampleRows, TheTightestOptionsLeaveTheMostLikely) {
   }
 }
 
-TEST(GuidedLogits, ExtrapolateAmongWhatTheConditionFindsPlausible) {
-  const auto c = torch::tensor({0.6, 0.399, 0.001}).log().unsqueeze(0);
-  const auto u = torch::tensor({0.9, 0.1 - 1e-9, 1e-9}).log().unsqueeze(0);
-  EXPECT_TRUE(torch::allclose(guided_logits(c, u, 0.5), (c + u) / 2));
-  const auto strong = guided_logits(c, u, 2.0);
+class Guidance : public ::testing::Test {
+ protected:
+  // The last code is as good as impossible, and without the condition more so still.
+  at::Tensor c_ = torch::tensor({0.6, 0.399, 0.001}).log().unsqueeze(0);
+  at::Tensor u_ = torch::tensor({0.9, 0.1 - 1e-9, 1e-9}).log().unsqueeze(0);
+};
+
+TEST_F(Guidance, IsTheLineThroughBothLogitsWithoutPlausibility) {
+  for (const double scale : {0.5, 1.0, 4.0}) {
+    EXPECT_TRUE(torch::allclose(guided_logits(c_, u_, scale, 0), u_ + scale * (c_ - u_))) << scale;
+  }
+  EXPECT_EQ(guided_logits(c_, u_, 4.0, 0).argmax(-1).item<int64_t>(), 2);
+}
+
+TEST_F(Guidance, ExtrapolatesAmongWhatTheConditionFindsPlausible) {
+  EXPECT_TRUE(torch::allclose(guided_logits(c_, u_, 0.5, 0.2), (c_ + u_) / 2));
+  const auto strong = guided_logits(c_, u_, 2.0, 0.2);
   EXPECT_EQ(strong.argmax(-1).item<int64_t>(), 1);  // favoured by the condition
-  EXPECT_TRUE(torch::allclose(strong.narrow(1, 0, 2), (2 * c - u).narrow(1, 0, 2)));
+  EXPECT_TRUE(torch::allclose(strong.narrow(1, 0, 2), (2 * c_ - u_).narrow(1, 0, 2)));
   EXPECT_EQ(strong[0][2].item<double>(), -std::numeric_limits<double>::infinity());
 }
 
