@@ -99,7 +99,7 @@ TEST_F(Guidance, ExtrapolatesAmongWhatTheConditionFindsPlausible) {
   EXPECT_EQ(strong[0][2].item<double>(), -std::numeric_limits<double>::infinity());
 }
 
-TEST_F(Drawing, TheCacheGivesTheCodesOfAFullForward) {
+TEST_F(Drawing, WithTheKeyValueCacheGivesTheCodesOfAFullForward) {
   const std::vector<std::vector<int64_t>> prompts = {{1, 5}, {1, 7, 8, 9}};
   const auto codes = draw(prompts, {.guidance = 1.0, .temperature = 0});
   const torch::NoGradGuard no_grad;
@@ -124,7 +124,7 @@ TEST_F(Drawing, TheCacheGivesTheCodesOfAFullForward) {
   }
 }
 
-TEST_F(Drawing, IsAFunctionOfItsUniformNumbers) {
+TEST_F(Drawing, GivesTheSameCodesForTheSameUniformNumbersOnly) {
   const std::vector<std::vector<int64_t>> prompts = {{1, 5}, {1, 7, 8, 9}};
   const auto first = draw(prompts, {.guidance = 2.0});
   EXPECT_TRUE(torch::equal(draw(prompts, {.guidance = 2.0}), first));
@@ -132,7 +132,7 @@ TEST_F(Drawing, IsAFunctionOfItsUniformNumbers) {
   EXPECT_FALSE(torch::equal(draw(prompts, {.guidance = 2.0}), first));
 }
 
-TEST_F(Drawing, GuidanceOfTheNullPromptItselfChangesNothing) {
+TEST_F(Drawing, IsNotChangedByGuidanceWhereThePromptIsTheNullPrompt) {
   const std::vector<std::vector<int64_t>> null = {{1, 2}, {1, 2}};
   EXPECT_TRUE(torch::equal(draw(null, {.guidance = 3.0, .temperature = 0}),
                            draw(null, {.guidance = 1.0, .temperature = 0})));

@@ -229,7 +229,7 @@ TEST_F(YModelGolden, ReadingLeavesTheGenerationBranchWithoutGradients) {
   }
 }
 
-TEST_F(YModelGolden, ABatchEqualsItsSequencesOneByOne) {
+TEST_F(YModelGolden, ASequenceInABatchHasTheHiddenStatesItHasAlone) {
   const auto together = model_->hidden(draw_rows(), kGeneration);
   Packed alone;
   alone.add_text({3, 11, 12, 13, 14});
@@ -241,7 +241,7 @@ TEST_F(YModelGolden, ABatchEqualsItsSequencesOneByOne) {
   EXPECT_TRUE(are_close(model_->hidden(rows, kGeneration), together.narrow(0, 7, 10), 1e-5));
 }
 
-TEST_F(YModelGolden, AStageDependsOnCodesOfEarlierStagesOnly) {
+TEST_F(YModelGolden, LogitsOfAStageDependOnCodesOfEarlierStagesOnly) {
   const auto hidden = torch::randn({4, 32});
   auto sums = torch::randn({2, 4, 8});
   const auto before = model_->depth(kGeneration)->forward(hidden, sums);
@@ -386,7 +386,7 @@ TEST(YModel, RefusesBranchesThatCannotBeNamed) {
 }
 
 // Counts that the layers of Qwen2.5-0.5B and UniFork's projector are known to have.
-TEST(YModel, LayersOfTheSizesOfUniForkHaveItsParameterCounts) {
+TEST(YModel, LayerAndProjectorHaveTheParameterCountsOfUniForkAtItsSizes) {
   const auto count = [](const torch::nn::Module& module) {
     int64_t n = 0;
     for (const auto& p : module.parameters()) n += p.numel();
