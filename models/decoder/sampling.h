@@ -10,21 +10,28 @@
 namespace espalier {
 
 struct SamplingOptions {
-  double guidance = 2.0;     // classifier-free, see guided_logits(); 1 = off
-  double temperature = 1.0;  // 0 = always the most likely
-  int64_t top_k = 0;         // 0 = all
+  double guidance = 2.0;      // classifier-free, see guided_logits(); 1 = off
+  double plausibility = 0.0;  // with guidance above 1, see guided_logits(); 0 = off, 1 at most
+  double temperature = 1.0;   // 0 = always the most likely
+  int64_t top_k = 0;          // 0 = all
   double top_p = 1.0;
 };
 
-// Classifier-free guidance (Ho and Salimans, 2022): u + guidance * (c - u). Above 1 it
-// extrapolates, and lifts codes that the condition finds as good as impossible if the null prompt
-// finds them more so still, which a model that knows its data by heart often does: those are left
-// out, as by the plausibility constraint of contrastive decoding (Li et al., 2022).
+// Classifier-free guidance (Ho and Salimans, 2022): u + guidance * (c - u), u and c logits without
+// and with the condition. With plausibility 0 that is all, as published models are sampled: UniFork
+// with guidance 4, top_k 900, top_p 0.96.
+//
+// Above 1 guidance extrapolates, and lifts codes that the condition finds as good as impossible if
+// the null prompt finds them more so still, which a model that knows its data by heart often does.
+// A plausibility above 0 leaves out (minus infinity) the codes that the condition alone gives less
+// than this part of its best code's probability: the constraint of contrastive decoding (Li et al.,
+// 2022). Of 96 names known by heart, drawn with guidance 2, 74 % came out right with 0.2, 15 % with
+// 0.05 and none with 0.
 at::Tensor guided_logits(const at::Tensor& conditional_BK, const at::Tensor& unconditional_BK,
-                         double guidance);
+                         double guidance, double plausibility);
 
-// One draw per row: the top_k logits, softmax, the fewest of them whose probabilities reach top_p,
-// then the uniform number in [0, 1) picks. The result depends on nothing else.
+// One draw per row: the top_k logits, softmax, the fewest of them whose probabilities reach top_p
+// (at least one), then the uniform number in [0, 1) picks. The result depends on nothing else.
 at::Tensor sample_rows(const at::Tensor& logits_BK, const at::Tensor& uniforms_B,
                        const SamplingOptions& options);
 

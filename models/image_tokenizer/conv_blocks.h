@@ -9,8 +9,9 @@ namespace espalier {
 // Layers of the image tokenizer. Feature maps are (B, H, W, C) contiguous, what a CPU convolution
 // wants, and a linear layer on the last dimension is a 1x1 convolution. Every spatial layer has a
 // second form for masked images: only the cells of visible patches exist, as rows (V, C), and a
-// table of neighbours (models/masking.h) says who touches whom. It gives what the dense form gives
-// at visible cells when masked cells are zeroed before each convolution, without computing them.
+// table of neighbours (models/masked_autoencoder/masking.h) says who touches whom. It gives what
+// the dense form gives at visible cells when masked cells are zeroed before each convolution,
+// without computing them.
 
 // 3x3, stride 1, zero padding. Weight (O, 3, 3, C), not PyTorch's (O, C, 3, 3): the order in which
 // the taps of a cell are gathered, and what channels-last convolutions want, so that neither the

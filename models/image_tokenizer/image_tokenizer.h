@@ -22,7 +22,8 @@ struct ImageTokenizerOptions {
   int64_t teacher_channels = 1280;  // its map has half the latent's resolution
   int64_t folds = 4;                // pieces of the teacher's channels compared one by one
   double codebook_decay = 0.98;
-  double restart_below = 1.0;  // vectors per step, averaged, below which a code is restarted
+  double restart_below =
+      1.0;  // vectors per step, averaged, below which a code is restarted; 0 = never
 
   int64_t stages() const { return pixel_stages + semantic_stages; }
   int64_t positions() const { return latent_size * latent_size; }

@@ -1,5 +1,6 @@
 #include "models/image_tokenizer/residual_vq.h"
 
+#include <algorithm>
 #include <limits>
 
 #include <ATen/Parallel.h>
@@ -11,14 +12,19 @@ namespace espalier {
 namespace {
 
 constexpr int64_t kRowsPerPiece = 256;  // of work for one thread
+// A code chosen so seldom keeps its vector: the smoothing of the counts would pull it to zero.
+constexpr double kLeastCount = 1e-3;
+// What a restarted code counts as, where restart_below itself is not more.
+constexpr double kLeastRestartCount = 1.0;
+// Of code vectors before the first update: next to nothing, but different from each other.
+constexpr double kStartDeviation = 0.01;
 
 }  // namespace
 
 ResidualQuantizerImpl::ResidualQuantizerImpl(const ResidualQuantizerOptions& options)
     : options_(options) {
   const std::vector<int64_t> shape{options.stages, options.codebook_size, options.channels};
-  // Until the first update every code is dead, so these are only what an untrained model has.
-  codebooks = register_buffer("codebooks", torch::randn(shape));
+  codebooks = register_buffer("codebooks", torch::randn(shape) * kStartDeviation);
   counts = register_buffer("counts", torch::zeros({options.stages, options.codebook_size}));
   averages = register_buffer("averages", torch::zeros(shape));
 }
@@ -124,18 +130,30 @@ ResidualQuantizerImpl::Parts ResidualQuantizerImpl::parts_of(const at::Tensor& s
 at::Tensor ResidualQuantizerImpl::update(const at::Tensor& statistics) {
   const torch::NoGradGuard no_gradient;
   const auto [seen_counts, seen_sums, candidates] = parts_of(statistics);
-  counts.lerp_(seen_counts, 1.0 - options_.decay);
-  averages.lerp_(seen_sums, 1.0 - options_.decay);
-
-  const at::Tensor dead = counts.lt(options_.dead_below);
-  averages.copy_(at::where(dead.unsqueeze(2), candidates, averages));
-  counts.masked_fill_(dead, 1.0);
+  // The counts of a stage are zero until its codebook comes from data. Its turn is one step after
+  // the stage before it: only then its candidates are what that stage leaves.
+  const at::Tensor runs = counts.sum(1).gt(0);
+  const at::Tensor first = at::ones({1}, runs.options());
+  const at::Tensor starts =
+      at::cat({first, runs.narrow(0, 0, options_.stages - 1)}).logical_and(runs.logical_not());
+  const at::Tensor running = runs.unsqueeze(1);
+  counts.copy_(at::where(running, counts.lerp(seen_counts, 1.0 - options_.decay), counts));
+  averages.copy_(
+      at::where(running.unsqueeze(2), averages.lerp(seen_sums, 1.0 - options_.decay), averages));
 
   const at::Tensor total = counts.sum(1, /*keepdim=*/true);
   const double size = static_cast<double>(options_.codebook_size);
   const at::Tensor smoothed =
       counts.add(options_.epsilon).div_(total.add(size * options_.epsilon)).mul_(total);
-  codebooks.copy_(averages / smoothed.unsqueeze(2));
+  const at::Tensor moves = running.logical_and(counts.ge(kLeastCount)).unsqueeze(2);
+  codebooks.copy_(at::where(moves, averages / smoothed.unsqueeze(2), codebooks));
+
+  const at::Tensor dead = running.logical_and(counts.lt(options_.dead_below));
+  const at::Tensor replaced = dead.logical_or(starts.unsqueeze(1));
+  const double count = std::max(options_.dead_below, kLeastRestartCount);
+  counts.masked_fill_(replaced, count);
+  averages.copy_(at::where(replaced.unsqueeze(2), candidates * count, averages));
+  codebooks.copy_(at::where(replaced.unsqueeze(2), candidates, codebooks));
   return dead.sum(1);
 }
 

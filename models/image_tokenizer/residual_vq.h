@@ -14,7 +14,7 @@ struct ResidualQuantizerOptions {
   int64_t codebook_size = 256;
   int64_t channels = 32;
   double decay = 0.98;      // of counts and sums, per step
-  double dead_below = 1.0;  // a code whose averaged count falls below is restarted
+  double dead_below = 1.0;  // a code whose averaged count falls below is restarted; 0 = never
   double epsilon = 1e-5;    // Laplace smoothing of the counts
 };
 
@@ -38,8 +38,11 @@ class ResidualQuantizerImpl : public torch::nn::Module {
   void add_statistics(const at::Tensor& latents, const Quantized& quantized,
                       const at::Tensor& candidate_rows, at::Tensor& statistics) const;
 
-  // EMA of counts and sums, restart of dead codes from the candidates, new code vectors.
-  // Returns the number of codes restarted per stage, (stages) int64.
+  // Once per step. EMA of counts and sums, new code vectors, then dead codes become their
+  // candidates, with a count of dead_below (at least 1), so that they have time to be chosen.
+  // Stage s starts at the s-th update from s = 0 on, when all its codes become their candidates;
+  // until then its vectors are next to nothing. Returns the number of codes restarted per stage,
+  // (stages) int64, starts not counted.
   at::Tensor update(const at::Tensor& statistics);
 
   // Sum of the code vectors of the first `stages`: codes (..., >= stages) -> (..., channels).

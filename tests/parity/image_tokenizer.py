@@ -1,4 +1,4 @@
-"""The image tokenizer of models/image_tokenizer.h in plain PyTorch, with the same parameter names.
+"""The image tokenizer and masked patches of models/ in plain PyTorch, with the same parameter names.
 
 The parity tests compare with it, and tests/bench trains it under DistributedDataParallel as the peer.
 The masked pass is the textbook one (ConvMAE): a dense convolution over the whole map, masked cells zeroed
@@ -116,7 +116,7 @@ class ResidualQuantizer(nn.Module):
     def __init__(self, stages, size, channels, decay=0.98, dead_below=1.0, epsilon=1e-5):
         super().__init__()
         self.decay, self.dead_below, self.epsilon = decay, dead_below, epsilon
-        self.register_buffer("codebooks", torch.randn(stages, size, channels))
+        self.register_buffer("codebooks", torch.randn(stages, size, channels) * 0.01)
         self.register_buffer("counts", torch.zeros(stages, size))
         self.register_buffer("averages", torch.zeros(stages, size, channels))
 
@@ -149,16 +149,26 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def update(self, statistics):
+        """Formulae of vector-quantize-pytorch (dump_codebook_updates.py), with a start from data, a stage a step."""
         counts, totals, candidates = statistics.split(
             [self.counts.numel(), self.averages.numel(), self.averages.numel()])
-        self.counts.lerp_(counts.view_as(self.counts), 1 - self.decay)
-        self.averages.lerp_(totals.view_as(self.averages), 1 - self.decay)
-        dead = self.counts < self.dead_below
-        self.averages.copy_(torch.where(dead[..., None], candidates.view_as(self.averages), self.averages))
-        self.counts.masked_fill_(dead, 1.0)
+        candidates = candidates.view_as(self.averages)
+        runs = self.counts.sum(1) > 0
+        starts = ~runs & torch.cat([torch.ones(1, dtype=torch.bool, device=runs.device), runs[:-1]])
+        runs = runs[:, None]
+        self.counts.copy_(torch.where(
+            runs, self.counts.lerp(counts.view_as(self.counts), 1 - self.decay), self.counts))
+        self.averages.copy_(torch.where(
+            runs[..., None], self.averages.lerp(totals.view_as(self.averages), 1 - self.decay), self.averages))
         total = self.counts.sum(1, keepdim=True)
         smoothed = (self.counts + self.epsilon) / (total + self.counts.shape[1] * self.epsilon) * total
-        self.codebooks.copy_(self.averages / smoothed[..., None])
+        moves = runs & (self.counts >= 1e-3)
+        self.codebooks.copy_(torch.where(moves[..., None], self.averages / smoothed[..., None], self.codebooks))
+        replaced = (runs & (self.counts < self.dead_below)) | starts[:, None]
+        count = max(self.dead_below, 1.0)
+        self.counts.masked_fill_(replaced, count)
+        self.averages.copy_(torch.where(replaced[..., None], candidates * count, self.averages))
+        self.codebooks.copy_(torch.where(replaced[..., None], candidates, self.codebooks))
 
 
 def cosine_fold_loss(features, teacher, folds):

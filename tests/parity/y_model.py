@@ -2,7 +2,7 @@
 """The Y-shaped model in plain PyTorch: same parameters, names and arithmetic as models/decoder/y_model.cpp.
 
 Sequences are padded to the longest of a batch, as a PyTorch user would; the C++ model packs them.
-Run as a program, it writes tests/models/golden/y_model.safetensors: random weights and inputs, and
+Run as a program, it writes tests/parity/golden/y_model.safetensors: random weights and inputs, and
 what this model makes of them (forward, every gradient, ten training steps).
 
   y_model.py [--check]      needs torch, numpy and safetensors; --check compares with the file
@@ -263,7 +263,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     torch.set_num_threads(1)
-    path = pathlib.Path(__file__).parent.parent / "models" / "golden" / "y_model.safetensors"
+    path = pathlib.Path(__file__).parent / "golden" / "y_model.safetensors"
     tensors = {name: t.contiguous() for name, t in golden().items()}
     if not check:
         save_file(tensors, path)

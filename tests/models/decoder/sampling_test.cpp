@@ -63,17 +63,43 @@ TEST(SampleRows, TopKAndTopPLeaveOnlyTheMostLikely) {
                            torch::tensor({1, 1}, torch::kLong)));
 }
 
-TEST(GuidedLogits, ExtrapolateAmongWhatTheConditionFindsPlausible) {
-  const auto c = torch::tensor({0.6, 0.399, 0.001}).log().unsqueeze(0);
-  const auto u = torch::tensor({0.9, 0.1 - 1e-9, 1e-9}).log().unsqueeze(0);
-  EXPECT_TRUE(torch::allclose(guided_logits(c, u, 0.5), (c + u) / 2));
-  const auto strong = guided_logits(c, u, 2.0);
+TEST(SampleRows, TheTightestOptionsLeaveTheMostLikely) {
+  torch::manual_seed(7);
+  const auto logits = torch::randn({50, 30}) * 20;
+  const auto uniforms = torch::rand({50});
+  const auto best = logits.argmax(-1);
+  EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.top_p = 0}), best));
+  EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.top_k = 1}), best));
+  EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.top_k = 1, .top_p = 0}), best));
+  for (const double temperature : {1e-5, 1e-37, 1e-45, 1e-300}) {
+    EXPECT_TRUE(torch::equal(sample_rows(logits, uniforms, {.temperature = temperature}), best))
+        << temperature;
+  }
+}
+
+class Guidance : public ::testing::Test {
+ protected:
+  // The last code is as good as impossible, and without the condition more so still.
+  at::Tensor c_ = torch::tensor({0.6, 0.399, 0.001}).log().unsqueeze(0);
+  at::Tensor u_ = torch::tensor({0.9, 0.1 - 1e-9, 1e-9}).log().unsqueeze(0);
+};
+
+TEST_F(Guidance, IsTheLineThroughBothLogitsWithoutPlausibility) {
+  for (const double scale : {0.5, 1.0, 4.0}) {
+    EXPECT_TRUE(torch::allclose(guided_logits(c_, u_, scale, 0), u_ + scale * (c_ - u_))) << scale;
+  }
+  EXPECT_EQ(guided_logits(c_, u_, 4.0, 0).argmax(-1).item<int64_t>(), 2);
+}
+
+TEST_F(Guidance, ExtrapolatesAmongWhatTheConditionFindsPlausible) {
+  EXPECT_TRUE(torch::allclose(guided_logits(c_, u_, 0.5, 0.2), (c_ + u_) / 2));
+  const auto strong = guided_logits(c_, u_, 2.0, 0.2);
   EXPECT_EQ(strong.argmax(-1).item<int64_t>(), 1);  // favoured by the condition
-  EXPECT_TRUE(torch::allclose(strong.narrow(1, 0, 2), (2 * c - u).narrow(1, 0, 2)));
+  EXPECT_TRUE(torch::allclose(strong.narrow(1, 0, 2), (2 * c_ - u_).narrow(1, 0, 2)));
   EXPECT_EQ(strong[0][2].item<double>(), -std::numeric_limits<double>::infinity());
 }
 
-TEST_F(Drawing, TheCacheGivesTheCodesOfAFullForward) {
+TEST_F(Drawing, WithTheKeyValueCacheGivesTheCodesOfAFullForward) {
   const std::vector<std::vector<int64_t>> prompts = {{1, 5}, {1, 7, 8, 9}};
   const auto codes = draw(prompts, {.guidance = 1.0, .temperature = 0});
   const torch::NoGradGuard no_grad;
@@ -98,7 +124,7 @@ TEST_F(Drawing, TheCacheGivesTheCodesOfAFullForward) {
   }
 }
 
-TEST_F(Drawing, IsAFunctionOfItsUniformNumbers) {
+TEST_F(Drawing, GivesTheSameCodesForTheSameUniformNumbersOnly) {
   const std::vector<std::vector<int64_t>> prompts = {{1, 5}, {1, 7, 8, 9}};
   const auto first = draw(prompts, {.guidance = 2.0});
   EXPECT_TRUE(torch::equal(draw(prompts, {.guidance = 2.0}), first));
@@ -106,7 +132,7 @@ TEST_F(Drawing, IsAFunctionOfItsUniformNumbers) {
   EXPECT_FALSE(torch::equal(draw(prompts, {.guidance = 2.0}), first));
 }
 
-TEST_F(Drawing, GuidanceOfTheNullPromptItselfChangesNothing) {
+TEST_F(Drawing, IsNotChangedByGuidanceWhereThePromptIsTheNullPrompt) {
   const std::vector<std::vector<int64_t>> null = {{1, 2}, {1, 2}};
   EXPECT_TRUE(torch::equal(draw(null, {.guidance = 3.0, .temperature = 0}),
                            draw(null, {.guidance = 1.0, .temperature = 0})));

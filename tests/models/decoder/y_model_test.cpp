@@ -4,92 +4,19 @@
 #include <torch/optim/adamw.h>
 #include <torch/torch.h>
 
-#include <functional>
-#include <numeric>
-#include <set>
-#include <utility>
-
 #include "models/layers/fused_ops.h"
 #include "models/weights/safetensors.h"
 #include "tests/models/close.h"
+#include "tests/models/decoder/packed_rows.h"
 
 namespace espalier {
 namespace {
-
-// Indices of the branches of small_options().
-constexpr int64_t kUnderstanding = 0;
-constexpr int64_t kGeneration = 1;
-
-YModelOptions small_options() {
-  return {
-      .width = 32,
-      .heads = 2,
-      .kv_heads = 1,
-      .feed_forward_width = 48,
-      .trunk_layers = 2,
-      .branches = {{"understanding", 1, BranchHead::kText}, {"generation", 2, BranchHead::kCodes}},
-      .longest_sequence = 24,
-      .vocabulary_size = 40,
-      .image_positions = 5,
-      .code_channels = 8,
-      .semantic_channels = 6,
-      .stages = 3,
-      .codebook_size = 11,
-      .depth_width = 32,
-      .depth_heads = 2,
-      .depth_layers = 2,
-      .depth_feed_forward_width = 40};
-}
-
-// Builds packed sequences by hand: text first, then image positions, in the order of the calls.
-struct Packed {
-  std::vector<int64_t> text, positions, sources, lengths, targets;
-  std::vector<bool> is_image;
-
-  void mark(int64_t which) { push(which, false); }
-  void add_text(std::vector<int64_t> ids) {
-    for (const int64_t id : ids) {
-      text.push_back(id);
-      push(-1, false);
-    }
-  }
-  void add_image(int64_t count) {
-    for (int64_t p = 0; p < count; ++p) {
-      positions.push_back(p);
-      push(-1, true);
-    }
-  }
-  void end() {
-    const int64_t before = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
-    lengths.push_back(static_cast<int64_t>(sources.size()) - before);
-  }
-  TokenRows rows() const {
-    int64_t next_text = kFirstText;
-    int64_t next_image = kFirstText + static_cast<int64_t>(text.size());
-    std::vector<int64_t> numbered = sources;
-    for (size_t i = 0; i < sources.size(); ++i) {
-      if (sources[i] < 0) numbered[i] = is_image[i] ? next_image++ : next_text++;
-    }
-    TokenRows rows;
-    rows.text_ids = torch::tensor(text, torch::kLong);
-    rows.positions = torch::tensor(positions, torch::kLong);
-    rows.sources = torch::tensor(numbered, torch::kLong);
-    rows.mask = AttentionMask::from_lengths(lengths);
-    return rows;
-  }
-
- private:
-  void push(int64_t source, bool image) {
-    sources.push_back(source);
-    is_image.push_back(image);
-  }
-};
 
 // The inputs of tests/parity/y_model.py.
 class YModelGolden : public ::testing::Test {
  protected:
   YModelGolden()
-      : golden_(read_safetensors(ESPALIER_SOURCE_DIR "/tests/models/golden/y_model.safetensors")),
+      : golden_(read_safetensors(ESPALIER_SOURCE_DIR "/tests/parity/golden/y_model.safetensors")),
         model_(small_options()) {
     const torch::NoGradGuard no_grad;
     for (auto& parameter : model_->named_parameters()) {
@@ -230,7 +157,7 @@ TEST_F(YModelGolden, ReadingLeavesTheGenerationBranchWithoutGradients) {
   }
 }
 
-TEST_F(YModelGolden, ABatchEqualsItsSequencesOneByOne) {
+TEST_F(YModelGolden, ASequenceInABatchHasTheHiddenStatesItHasAlone) {
   const auto together = model_->hidden(draw_rows(), kGeneration);
   Packed alone;
   alone.add_text({3, 11, 12, 13, 14});
@@ -242,7 +169,7 @@ TEST_F(YModelGolden, ABatchEqualsItsSequencesOneByOne) {
   EXPECT_TRUE(are_close(model_->hidden(rows, kGeneration), together.narrow(0, 7, 10), 1e-5));
 }
 
-TEST_F(YModelGolden, AStageDependsOnCodesOfEarlierStagesOnly) {
+TEST_F(YModelGolden, LogitsOfAStageDependOnCodesOfEarlierStagesOnly) {
   const auto hidden = torch::randn({4, 32});
   auto sums = torch::randn({2, 4, 8});
   const auto before = model_->depth(kGeneration)->forward(hidden, sums);
@@ -254,140 +181,8 @@ TEST_F(YModelGolden, AStageDependsOnCodesOfEarlierStagesOnly) {
   EXPECT_TRUE(are_close(fewer, before.narrow(0, 0, 2), 1e-5));
 }
 
-TEST(YModel, BranchesAsDeepAsTheFirstStartWithItsHiddenStatesBitForBit) {
-  YModelOptions options = small_options();
-  options.branches = {{"reading", 2, BranchHead::kText},
-                      {"shallow", 1, BranchHead::kText},
-                      {"drawing", 2, BranchHead::kCodes}};
-  YModel model(options);
-  Packed packed;
-  packed.add_text({1, 2, 3});
-  packed.mark(kBeginOfImage);
-  packed.add_image(5);
-  packed.end();
-  TokenRows rows = packed.rows();
-  rows.code_sums = torch::randn({5, 8});
-  const auto first = model->hidden(rows, 0);
-  EXPECT_FALSE(torch::equal(model->hidden(rows, 1), first));
-  EXPECT_TRUE(torch::equal(model->hidden(rows, 2), first));
-}
-
-// Two branches read and one draws; nothing but their heads may be there at all.
-class ThreeBranches : public ::testing::TestWithParam<std::pair<int64_t, int64_t>> {
- protected:
-  ThreeBranches() {
-    torch::manual_seed(6);
-    const auto [trunk_layers, branch_layers] = GetParam();
-    YModelOptions options = small_options();
-    options.trunk_layers = trunk_layers;
-    options.branches = {{"captions", branch_layers, BranchHead::kText},
-                        {"drawing", branch_layers, BranchHead::kCodes},
-                        {"answers", branch_layers, BranchHead::kText}};
-    model_ = YModel(options);
-    Packed packed;
-    packed.mark(kBeginOfImage);
-    packed.add_image(5);
-    packed.mark(kEndOfImage);
-    packed.add_text({7, 8, 9});
-    packed.end();
-    rows_ = packed.rows();
-    rows_.code_sums = torch::randn({5, 8});
-  }
-
-  at::Tensor loss_of(int64_t branch) {
-    TokenRows rows = rows_;
-    if (branch == 1) {
-      const auto hidden = model_->hidden(rows, branch).narrow(0, 0, 5);
-      const auto logits = model_->depth(branch)->forward(hidden, torch::randn({2, 5, 8}));
-      return cross_entropy_sum(logits.flatten(0, 1), torch::randint(11, {15}, torch::kLong));
-    }
-    rows.semantics = torch::randn({5, 6});
-    const auto logits = model_->text_logits(model_->hidden(rows, branch).narrow(0, 6, 3), branch);
-    return cross_entropy_sum(logits, torch::tensor({8, 9, 0}, torch::kLong));
-  }
-
-  YModel model_{nullptr};
-  TokenRows rows_;
-};
-
-TEST_P(ThreeBranches, ALossReachesTheTrunkAndItsOwnBranchAndNothingElse) {
-  for (int64_t branch = 0; branch < 3; ++branch) {
-    model_->zero_grad();
-    loss_of(branch).backward();
-    for (const auto& parameter : model_->trunk_parameters()) {
-      EXPECT_TRUE(parameter.grad().defined()) << "trunk, loss of branch " << branch;
-    }
-    for (int64_t other = 0; other < 3; ++other) {
-      for (const auto& parameter : model_->branch_parameters(other)) {
-        EXPECT_EQ(parameter.grad().defined(), other == branch)
-            << "branch " << other << ", loss of branch " << branch;
-      }
-    }
-  }
-}
-
-TEST_P(ThreeBranches, EveryParameterIsInExactlyOneGroup) {
-  std::vector<at::Tensor> grouped = model_->trunk_parameters();
-  for (int64_t branch = 0; branch < 3; ++branch) {
-    const auto more = model_->branch_parameters(branch);
-    grouped.insert(grouped.end(), more.begin(), more.end());
-  }
-  std::set<const void*> distinct;
-  for (const auto& parameter : grouped) distinct.insert(parameter.unsafeGetTensorImpl());
-  EXPECT_EQ(distinct.size(), grouped.size());
-  EXPECT_EQ(grouped.size(), model_->parameters().size());
-}
-
-INSTANTIATE_TEST_SUITE_P(Depths, ThreeBranches,
-                         ::testing::Values(std::pair{2, 1}, std::pair{0, 1}, std::pair{2, 0},
-                                           std::pair{0, 0}),
-                         [](const auto& test) {
-                           return "Trunk" + std::to_string(test.param.first) + "Branches" +
-                                  std::to_string(test.param.second);
-                         });
-
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const c10::Error& error) {
-    return error.what_without_backtrace();
-  }
-  return "no error";
-}
-
-TEST(YModel, AnUnknownBranchIsAnsweredWithTheKnownOnes) {
-  const YModel model(small_options());
-  EXPECT_EQ(model->branch_index("generation"), kGeneration);
-  EXPECT_EQ(message_of([&] { model->branch_index("generaton"); }),
-            "the model has no branch \"generaton\", it has \"understanding\", \"generation\"");
-  EXPECT_NE(message_of([&] { model->branch_parameters(2); }).find("no branch 2"),
-            std::string::npos);
-}
-
-TEST(YModel, ABranchRefusesTheHeadItDoesNotHave) {
-  YModel model(small_options());
-  EXPECT_NE(message_of([&] {
-              model->text_logits(torch::zeros({1, 32}), kGeneration);
-            }).find("\"generation\" predicts codes"),
-            std::string::npos);
-  EXPECT_NE(
-      message_of([&] { model->depth(kUnderstanding); }).find("\"understanding\" predicts text"),
-      std::string::npos);
-}
-
-TEST(YModel, RefusesBranchesThatCannotBeNamed) {
-  YModelOptions options = small_options();
-  options.branches = {};
-  EXPECT_NE(message_of([&] { YModel{options}; }).find("at least one branch"), std::string::npos);
-  options.branches = {{"a"}, {"a"}};
-  EXPECT_NE(message_of([&] { YModel{options}; }).find("two branches are called \"a\""),
-            std::string::npos);
-  options.branches = {{"a.b"}};
-  EXPECT_NE(message_of([&] { YModel{options}; }).find("without dots"), std::string::npos);
-}
-
 // Counts that the layers of Qwen2.5-0.5B and UniFork's projector are known to have.
-TEST(YModel, LayersOfTheSizesOfUniForkHaveItsParameterCounts) {
+TEST(YModel, LayerAndProjectorHaveTheParameterCountsOfUniForkAtItsSizes) {
   const auto count = [](const torch::nn::Module& module) {
     int64_t n = 0;
     for (const auto& p : module.parameters()) n += p.numel();

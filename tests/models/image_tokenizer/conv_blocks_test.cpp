@@ -38,7 +38,7 @@ std::vector<at::Tensor> with_gradients(at::Tensor output, const std::vector<at::
   return all;
 }
 
-TEST(ConvBlocks, FusedBlockEqualsItsPlainForm) {
+TEST(ConvBlocks, AResidualBlockEqualsItsConvolutionsOneByOneWithGradients) {
   torch::manual_seed(1);
   ResidualBlock block(6);
   block->first->bias.data().normal_();
@@ -50,7 +50,7 @@ TEST(ConvBlocks, FusedBlockEqualsItsPlainForm) {
 }
 
 // Bit for bit what ATen's operations give, elements beside the vectors included.
-TEST(ConvBlocks, ReluBackwardEqualsTheOperationsItFuses) {
+TEST(ConvBlocks, ReluBackwardEqualsTheOperationsItFusesBitForBit) {
   for (const auto type : {at::kFloat, at::kBFloat16}) {
     const at::Tensor gradient = torch::randn({37}).to(type);
     const at::Tensor output = torch::randn({37}).to(type).relu();
@@ -71,7 +71,7 @@ TEST(ConvBlocks, ReluBackwardEqualsTheOperationsItFuses) {
 
 // What the masked pass computes for visible cells is what zeroing masked cells before each
 // convolution gives there, forward and backward.
-TEST(ConvBlocks, VisibleBlockEqualsTheMaskedDenseOne) {
+TEST(ConvBlocks, ABlockOverVisibleCellsEqualsADenseOneThatZeroesMaskedCells) {
   torch::manual_seed(2);
   constexpr int64_t kBatch = 3, kSide = 4, kCells = 2, kChannels = 5, kKeep = 5;
   ResidualBlock block(kChannels);

@@ -150,7 +150,7 @@ TEST_F(ImageTokenizerParity, PixelsComeFromThePixelStagesOnly) {
   EXPECT_EQ(model_->embed(codes, 5).sizes(), (std::vector<int64_t>{3, 64, 8}));
 }
 
-TEST(ImageLayout, CellsAndPatchesAreTheImageInAnotherOrder) {
+TEST(ImageLayout, PatchesHoldThePixelsOfTheirPlaceAndGiveTheImageBack) {
   torch::manual_seed(5);
   const at::Tensor images = torch::rand({2, 3, 16, 16});
   const at::Tensor patches = image_to_patches(images);

@@ -7,7 +7,7 @@ namespace espalier {
 namespace {
 
 // The example of the published MAE code.
-TEST(Masking, SortsNoiseAsMaskedAutoencodersDo) {
+TEST(Masking, ThePatchesWithTheLeastNoiseStayVisible) {
   const at::Tensor noise = torch::tensor({{.9F, .1F, .5F, .3F, .7F, .2F, .8F, .4F}});
   const PatchMask mask = mask_from_noise(noise, 2);
   EXPECT_TRUE(torch::equal(mask.shuffle, torch::tensor({{1, 5, 3, 7, 2, 4, 6, 0}}, at::kLong)));
@@ -16,7 +16,7 @@ TEST(Masking, SortsNoiseAsMaskedAutoencodersDo) {
   EXPECT_TRUE(torch::equal(mask.visible(), torch::tensor({{1, 5}}, at::kLong)));
 }
 
-TEST(Masking, KeepsTheRoundedDownShareOfPatches) {
+TEST(Masking, TheVisibleShareIsRoundedDownToPatchesButNeverToNone) {
   EXPECT_EQ(visible_count(196, 0.75), 49);
   EXPECT_EQ(visible_count(196, 0.7), 58);
   EXPECT_EQ(visible_count(196, 0.6), 78);
