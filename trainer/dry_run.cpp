@@ -111,9 +111,9 @@ void report_stage(const Stage& stage, const Memory& memory, int world_size,
   }
   report << "\n  memory per rank " << mib(memory.checkpoint() + memory.parameters + copy)
          << " beside activations: weights and state " << mib(memory.earlier + memory.state)
-         << ", gradients " << mib(memory.parameters) << ", optimizer "
-         << mib(2 * memory.parameters) << ", average " << mib(memory.average)
-         << ", copy while a checkpoint is written " << mib(copy) << "\n";
+         << ", gradients " << mib(memory.parameters) << ", optimizer " << mib(2 * memory.parameters)
+         << ", average " << mib(memory.average) << ", copy while a checkpoint is written "
+         << mib(copy) << "\n";
 }
 
 }  // namespace

@@ -82,8 +82,7 @@ void check_objectives(const InferenceRun& run, const EvaluationChoice& choice,
 
 InferenceRun load_for_inference(const std::string& run_directory,
                                 const std::vector<std::string>& sets,
-                                const std::vector<std::string>& data,
-                                const WorkListener& on_work) {
+                                const std::vector<std::string>& data, const WorkListener& on_work) {
   if (!std::filesystem::exists(run_directory + "/config.toml")) {
     throw ConfigError(run_directory + " is not a run directory: it has no config.toml");
   }
@@ -134,8 +133,7 @@ std::vector<StageEvaluation> evaluate_run(const InferenceRun& run, const Evaluat
 std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images) {
   const FoundObjective found = last_of_kind(run, "caption");
   auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
-  const int64_t branch =
-      model.module()->branch_index(found.objective->settings->branch_name());
+  const int64_t branch = model.module()->branch_index(found.objective->settings->branch_name());
   return write_captions(model, branch, images);
 }
 

@@ -18,6 +18,7 @@
 #include "trainer/host/device.h"
 #include "trainer/record/metrics.h"
 #include "trainer/record/run_directory.h"
+#include "trainer/update/precision.h"
 #include "trainer/update/step_loop.h"
 
 namespace espalier {
@@ -209,7 +210,10 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
                  }});
   if (checkpoint) resume(*checkpoint, position, stage, loop);
   position.data_fingerprint = stage.data_fingerprint();
-  event({{"event", "stage_started"}, {"stage", config.name}, {"stage_step", loop.steps_done()}});
+  event({{"event", "stage_started"},
+         {"stage", config.name},
+         {"stage_step", loop.steps_done()},
+         {"precision", resolve_precision(device_.type(), config.precision)}});
   if (train(stage, loop, position) == RunOutcome::kStopped) return RunOutcome::kStopped;
   finish_stage(index, stage, loop);
   event({{"event", "stage_finished"}, {"stage", config.name}, {"seconds", seconds_since(start)}});

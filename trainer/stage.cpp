@@ -19,9 +19,9 @@ std::vector<double> shares_of(const StageConfig& config) {
   return shares;
 }
 
-// The split to measure on; "" = the data set has none that may be used. A test split that is missing
-// is replaced by the validation split, never the other way round: the test split is not looked at
-// while a run trains.
+// The split to measure on; "" = the data set has none that may be used. A test split that is
+// missing is replaced by the validation split, never the other way round: the test split is not
+// looked at while a run trains.
 std::string held_out_split(const RunConfig& config, const std::string& name,
                            const std::string& wanted) {
   const DataConfig& data = config.data_named(name, "an objective");
@@ -205,8 +205,7 @@ void Stage::count_targets(const SlotBatch& batch, std::vector<double>& counts) c
 std::vector<at::Tensor> Stage::compute(const SlotBatch& batch) {
   std::vector<at::Tensor> sums(losses_.size());
   for (const auto& part : batch.parts) {
-    for (LossTerm& term :
-         objectives_[static_cast<size_t>(part->turn.objective)]->losses(*part)) {
+    for (LossTerm& term : objectives_[static_cast<size_t>(part->turn.objective)]->losses(*part)) {
       sums[static_cast<size_t>(loss_index(part->turn.objective, term.name))] = std::move(term.sum);
     }
   }

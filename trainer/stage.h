@@ -75,7 +75,8 @@ class Stage {
 
   // One section per objective; only those whose names are in `only`, unless that is empty.
   // Collective; valid on rank 0.
-  std::vector<Section> evaluate(EvaluationRequest request, const std::vector<std::string>& only = {});
+  std::vector<Section> evaluate(EvaluationRequest request,
+                                const std::vector<std::string>& only = {});
   std::string data_fingerprint() const;
 
  private:

@@ -36,8 +36,8 @@ std::vector<Split> splits_of(const InspectArguments& arguments, bool* skip_bad) 
     *skip_bad = *skip_bad || data.on_bad_sample == "skip";
     for (const char* split : {"train", "validation", "test"}) {
       if (data.split(split).empty()) continue;
-      splits.push_back({data.name + " " + split, data.split(split),
-                        fields_needed(config, data.name)});
+      splits.push_back(
+          {data.name + " " + split, data.split(split), fields_needed(config, data.name)});
     }
   }
   return splits;

@@ -19,6 +19,7 @@
 #include "launch/coordinator/job_launcher.h"
 #include "launch/protocol/failure_class.h"
 #include "launch/worker/launcher_detection.h"
+#include "models/kernels/cpu_features.h"
 #include "trainer/host/cores.h"
 #include "trainer/run.h"
 
@@ -101,9 +102,9 @@ void say_what_will_be_used() {
   say("threads", std::to_string(usable_cores()) +
                      " hardware threads are shared by the ranks of a machine; "
                      "compute.threads_per_rank changes it");
-  const bool is_bf16_fast = cpuinfo_field("flags").find("bf16") != std::string::npos;
-  say("precision", is_bf16_fast ? "fp32 or bf16: this CPU multiplies bf16 in hardware"
-                                : "fp32; bf16 works here but gains nothing on the CPU");
+  say("precision", has_gpu || kernels::bf16_is_fast()
+                       ? "auto = bf16: it is multiplied faster than fp32 here"
+                       : "auto = fp32: this CPU has no instructions for bf16");
 }
 
 }  // namespace

@@ -38,8 +38,8 @@ class BadInput : public testing::Test {
   }
   // A short run that leaves a checkpoint.
   void train_briefly() {
-    const Result result = train({"--set", "stage.codes.steps=2", "--set",
-                                 "stage.both.steps=1", "--set", "log.tensorboard=false"});
+    const Result result = train({"--set", "stage.codes.steps=2", "--set", "stage.both.steps=1",
+                                 "--set", "log.tensorboard=false"});
     ASSERT_EQ(result.exit_code, 0) << result.output;
   }
   static void expect_refused(const Result& result, const std::string& message) {
@@ -145,9 +145,9 @@ TEST_F(BadInput, ResumePathThatDoesNotExistIsNamed) {
 }
 
 TEST_F(BadInput, MissingTeacherWeightsAreNamed) {
-  const Result result = espalier({"train", source_path("configs/quickstart.toml"), "--set",
-                                  "run.directory=" + run(), "--set",
-                                  "teacher.lite0.weights=" + folder_.file("none.safetensors")});
+  const Result result =
+      espalier({"train", source_path("configs/quickstart.toml"), "--set", "run.directory=" + run(),
+                "--set", "teacher.lite0.weights=" + folder_.file("none.safetensors")});
   expect_refused(result, "none.safetensors");
 }
 

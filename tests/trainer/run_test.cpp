@@ -206,8 +206,8 @@ TEST(Inference, EvaluatesTheStagesAndObjectivesThatAreAskedFor) {
   const auto all = evaluate_run(run, {.directory = pictures});
   ASSERT_EQ(all.size(), 2U);  // each is the last that trained its model
   EXPECT_EQ(all[0].sections.size(), 2U);
-  const auto one = evaluate_run(
-      run, {.stages = {"first"}, .objectives = {"right"}, .directory = pictures});
+  const auto one =
+      evaluate_run(run, {.stages = {"first"}, .objectives = {"right"}, .directory = pictures});
   ASSERT_EQ(one.size(), 1U);
   ASSERT_EQ(one[0].sections.size(), 1U);
   EXPECT_EQ(one[0].sections[0].name, "right");

@@ -17,8 +17,9 @@ std::string three_stages(const std::string& directory) {
     if (has_left) {
       text += "[[stage.objectives]]\nkind = \"toy_regression\"\nname = \"left\"\nshare = 1\n";
     }
-    text += "[[stage.objectives]]\nkind = \"toy_regression\"\nname = \"right\"\nbranch = \"right\"\n"
-            "share = 1\n";
+    text +=
+        "[[stage.objectives]]\nkind = \"toy_regression\"\nname = \"right\"\nbranch = \"right\"\n"
+        "share = 1\n";
   };
   stage("both", "", true);
   stage("right_only", "freeze = [\"trunk.*\", \"left.*\"]\n", false);
@@ -32,8 +33,8 @@ TEST(Stages, ThatTrainOneModelFollowEachOther) {
   EXPECT_EQ(train_toy(config, 2).losses.size(), 18U);
   const auto at = [&](int64_t step) {
     RunConfig copy = config;
-    return newest_tensors(config.directory + "/checkpoints/step-00000000" +
-                          (step < 10 ? "0" : "") + std::to_string(step));
+    return newest_tensors(config.directory + "/checkpoints/step-00000000" + (step < 10 ? "0" : "") +
+                          std::to_string(step));
   };
   const TensorMap first = at(6), second = at(12), third = at(18);
   EXPECT_TRUE(first.at("model/one/trunk.weight").equal(second.at("model/one/trunk.weight")));
@@ -43,15 +44,16 @@ TEST(Stages, ThatTrainOneModelFollowEachOther) {
 }
 
 TEST(Stages, ThatTrainOneModelResumeBitForBitInsideEach) {
-  const RunConfig straight = load_run_config(write_config(three_stages(fresh_directory("straight"))));
+  const RunConfig straight =
+      load_run_config(write_config(three_stages(fresh_directory("straight"))));
   const RunConfig resumed = load_run_config(write_config(three_stages(fresh_directory("resumed"))));
   train_toy(straight, 1);
   train_toy(resumed, 1, 3);  // in the first stage
   train_toy(resumed, 1, 6);  // at 9, in the second
   train_toy(resumed, 1, 5);  // at 14, in the third
   train_toy(resumed, 1);
-  EXPECT_EQ(
-      first_difference(newest_tensors(straight.directory), newest_tensors(resumed.directory)), "");
+  EXPECT_EQ(first_difference(newest_tensors(straight.directory), newest_tensors(resumed.directory)),
+            "");
 }
 
 TEST(Stages, PatternsOfFreezeMustFitSomethingAndLeaveSomething) {

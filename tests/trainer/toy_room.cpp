@@ -121,8 +121,8 @@ class ToyRegression : public Objective {
     at::Tensor hidden = torch::tanh(torch::linear(batch.x, model_.trunk, model_.trunk_bias));
     gathered_ += hidden.detach().to(at::kFloat).sum(0);
     const auto position = static_cast<uint64_t>(batch.turn.slot_number);
-    const at::Tensor keep = normal({batch.x.size(0), model_.width}, seed_,
-                                   combine_streams(kDropout, position)) > -1.0;
+    const at::Tensor keep =
+        normal({batch.x.size(0), model_.width}, seed_, combine_streams(kDropout, position)) > -1.0;
     const at::Tensor out = torch::linear(hidden * keep, is_left() ? model_.left : model_.right);
     at::Tensor loss = (out.to(at::kFloat) - batch.y).square().sum();
     const auto& bad = settings_.bad_steps;
@@ -210,18 +210,16 @@ std::string toy_stage(const std::string& name, const std::string& model, int64_t
 }  // namespace
 
 void add_toy(Registry& registry) {
-  registry.add(ModelKind{.name = "toy",
-                         .help = "A trunk and two branches.",
-                         .make_settings = [] { return std::make_shared<ToyModelSettings>(); },
-                         .make =
-                             [](const ModelConfig& config, NamedThings& things) {
-                               return std::make_unique<ToyModel>(config, things);
-                             },
-                         .branches =
-                             [](const ModelConfig&) {
-                               return std::vector<BranchInfo>{{"left", "numbers"},
-                                                              {"right", "numbers"}};
-                             }});
+  registry.add(ModelKind{
+      .name = "toy",
+      .help = "A trunk and two branches.",
+      .make_settings = [] { return std::make_shared<ToyModelSettings>(); },
+      .make = [](const ModelConfig& config,
+                 NamedThings& things) { return std::make_unique<ToyModel>(config, things); },
+      .branches =
+          [](const ModelConfig&) {
+            return std::vector<BranchInfo>{{"left", "numbers"}, {"right", "numbers"}};
+          }});
   registry.add(ObjectiveKind{.name = "toy_regression",
                              .help = "Regression of a sine.",
                              .trains = "toy",

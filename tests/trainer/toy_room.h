@@ -14,9 +14,9 @@
 
 namespace espalier {
 
-// A room of the tests' own: the kind "toy" of a model and the kind "toy_regression" of an objective.
-// The model has what makes a training hard to resume: a trunk and two branches of which an
-// objective uses one; the objective has dropout keyed by the slot and a statistic outside of the
+// A room of the tests' own: the kind "toy" of a model and the kind "toy_regression" of an
+// objective. The model has what makes a training hard to resume: a trunk and two branches of which
+// an objective uses one; the objective has dropout keyed by the slot and a statistic outside of the
 // gradients.
 void add_toy(Registry& registry);
 

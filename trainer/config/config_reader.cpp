@@ -106,8 +106,9 @@ void find_objectives(const toml::table& entry, const std::string& file, StageCon
   const toml::node* node = entry.get("objectives");
   if (node == nullptr) return;
   if (!node->is_array_of_tables()) {
-    throw ConfigError(at_line(file, *node) + ": objectives are written as [[stage.objectives]], "
-                                             "one each, or as a list of { kind = … }");
+    throw ConfigError(at_line(file, *node) +
+                      ": objectives are written as [[stage.objectives]], "
+                      "one each, or as a list of { kind = … }");
   }
   for (const auto& item : *node->as_array()) {
     const toml::table& table = *item.as_table();
@@ -152,8 +153,7 @@ void find_stages(const toml::table& root, const std::string& file, RunConfig& co
 
 class ValueReader {
  public:
-  ValueReader(Settings& settings, std::string file)
-      : settings_(settings), file_(std::move(file)) {}
+  ValueReader(Settings& settings, std::string file) : settings_(settings), file_(std::move(file)) {}
 
   void read(const toml::table& table, const std::string& prefix) {
     for (const auto& [name, node] : table) {

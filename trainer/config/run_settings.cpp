@@ -115,15 +115,15 @@ void declare_optimizer(SettingsScope s, OptimizerConfig& o) {
         {.help = "Decay of the mean of squared gradients.", .min = 0, .max = 0.99999});
   s.add("epsilon", o.epsilon,
         {.help = "Added to the root of the second moment.", .min = 1e-15, .max = 1});
-  s.add("weight_decay", o.weight_decay,
-        {.help = "Decoupled decay, on matrices only (two or more dimensions).",
-         .min = 0,
-         .max = 10});
+  s.add(
+      "weight_decay", o.weight_decay,
+      {.help = "Decoupled decay, on matrices only (two or more dimensions).", .min = 0, .max = 10});
   s.add("no_decay", o.no_decay,
         {.help = "Matrices without decay, by name: tables of learned vectors, of which a step "
                  "touches few."});
-  s.add("clip_norm", o.clip_norm,
-        {.help = "Gradients are scaled down to this global norm; 0 = never.", .min = 0, .max = 1e9});
+  s.add(
+      "clip_norm", o.clip_norm,
+      {.help = "Gradients are scaled down to this global norm; 0 = never.", .min = 0, .max = 1e9});
 }
 
 void declare_stage(SettingsScope s, StageConfig& stage) {
@@ -151,9 +151,9 @@ void declare_stage(SettingsScope s, StageConfig& stage) {
   declare_optimizer(s.below("optimizer"), stage.optimizer);
   for (ObjectiveConfig& objective : stage.objectives) {
     SettingsScope scope = s.below("objectives").below(objective.name);
-    scope.add("kind", objective.kind,
-              {.help = "What is learned; a folder of trainer/objectives.",
-               .choices = {objective.kind}});
+    scope.add(
+        "kind", objective.kind,
+        {.help = "What is learned; a folder of trainer/objectives.", .choices = {objective.kind}});
     scope.add("share", objective.share,
               {.help = "Share of the micro-batches it gets, relative to the shares of the others; "
                        "0 = it takes part in every micro-batch.",
@@ -170,7 +170,8 @@ Settings declare_settings(RunConfig& config) {
   declare_run(settings, config);
   for (DataConfig& c : config.data) declare_data({settings, "data." + c.name + "."}, c);
   for (TextConfig& c : config.texts) declare_text({settings, "text." + c.name + "."}, c);
-  for (TeacherConfig& c : config.teachers) declare_teacher({settings, "teacher." + c.name + "."}, c);
+  for (TeacherConfig& c : config.teachers)
+    declare_teacher({settings, "teacher." + c.name + "."}, c);
   for (ModelConfig& c : config.models) {
     SettingsScope scope(settings, "model." + c.name + ".");
     scope.add("kind", c.kind, {.help = "What is built.", .choices = {c.kind}});

@@ -41,10 +41,9 @@ void ResidualImageTokenizerSettings::declare(SettingsScope scope) {
              .unit = "channels",
              .min = 8,
              .max = 4096});
-  scope.add("encoder_blocks", options.encoder_blocks,
-            {.help = "Residual blocks of the encoder at the latent's resolution.",
-             .min = 0,
-             .max = 100});
+  scope.add(
+      "encoder_blocks", options.encoder_blocks,
+      {.help = "Residual blocks of the encoder at the latent's resolution.", .min = 0, .max = 100});
   scope.add("decoder_blocks", options.decoder_blocks,
             {.help = "Residual blocks of the pixel decoder at the latent's resolution.",
              .min = 0,

@@ -72,9 +72,7 @@ TokenRows SequencePacker::rows() const {
   return rows;
 }
 
-at::Tensor SequencePacker::target_rows() const {
-  return torch::tensor(target_rows_, at::kLong);
-}
+at::Tensor SequencePacker::target_rows() const { return torch::tensor(target_rows_, at::kLong); }
 
 at::Tensor SequencePacker::targets() const { return torch::tensor(targets_, at::kLong); }
 

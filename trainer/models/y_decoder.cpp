@@ -32,11 +32,9 @@ YModelOptions module_options(const YDecoderSettings& settings, const ImageTokeni
 void declare_trunk(SettingsScope& scope, YModelOptions& o) {
   scope.add("width", o.width,
             {.help = "Width of trunk and branches.", .unit = "channels", .min = 8, .max = 65536});
-  scope.add("heads", o.heads,
-            {.help = "Attention heads; must divide the width.",
-             .unit = "heads",
-             .min = 1,
-             .max = 1024});
+  scope.add(
+      "heads", o.heads,
+      {.help = "Attention heads; must divide the width.", .unit = "heads", .min = 1, .max = 1024});
   scope.add("kv_heads", o.kv_heads,
             {.help = "Heads of keys and values; must divide the heads.",
              .unit = "heads",
@@ -63,10 +61,7 @@ void declare_depth(SettingsScope& scope, YModelOptions& o) {
              .min = 1,
              .max = 1024});
   scope.add("depth_layers", o.depth_layers,
-            {.help = "Layers of the depth transformer.",
-             .unit = "layers",
-             .min = 1,
-             .max = 1000});
+            {.help = "Layers of the depth transformer.", .unit = "layers", .min = 1, .max = 1000});
   scope.add("depth_feed_forward_width", o.depth_feed_forward_width,
             {.help = "Inner width of the feed-forward of the depth transformer.",
              .unit = "channels",
@@ -77,9 +72,8 @@ void declare_depth(SettingsScope& scope, YModelOptions& o) {
 void check_divides(const std::string& where, const char* width_name, int64_t width,
                    const char* heads_name, int64_t heads) {
   if (width % heads == 0) return;
-  throw ConfigError(where + "." + heads_name + " = " + std::to_string(heads) +
-                    " does not divide " + where + "." + width_name + " = " +
-                    std::to_string(width));
+  throw ConfigError(where + "." + heads_name + " = " + std::to_string(heads) + " does not divide " +
+                    where + "." + width_name + " = " + std::to_string(width));
 }
 
 }  // namespace
@@ -138,8 +132,8 @@ std::vector<ParameterGroup> YDecoder::parameter_groups() {
   std::vector<ParameterGroup> groups = {{"trunk", module_->trunk_parameters()}};
   const auto& branches = module_->options().branches;
   for (size_t i = 0; i < branches.size(); ++i) {
-    groups.push_back({branch_group(branches[i].name),
-                      module_->branch_parameters(static_cast<int64_t>(i))});
+    groups.push_back(
+        {branch_group(branches[i].name), module_->branch_parameters(static_cast<int64_t>(i))});
   }
   return groups;
 }
@@ -188,10 +182,8 @@ void add_y_decoder(Registry& registry) {
       .help = "A decoder in the shape of a Y over text and image codes: a shared trunk, then one "
               "branch of layers, norm and head per task (UniFork).",
       .make_settings = [] { return std::make_shared<YDecoderSettings>(); },
-      .make =
-          [](const ModelConfig& config, NamedThings& things) {
-            return std::make_unique<YDecoder>(config, things);
-          },
+      .make = [](const ModelConfig& config,
+                 NamedThings& things) { return std::make_unique<YDecoder>(config, things); },
       .branches =
           [](const ModelConfig& config) {
             std::vector<BranchInfo> branches;

@@ -62,8 +62,8 @@ at::Tensor draw_codes(YDecoder& model, int64_t branch, const std::vector<std::st
     const auto name = model.encode(texts[static_cast<size_t>(i)]);
     prompt.insert(prompt.end(), name.begin(), name.end());
     prompts.push_back(std::move(prompt));
-    CounterRng rng(seed, combine_streams(
-                             kDrawStream, static_cast<uint64_t>(streams[static_cast<size_t>(i)])));
+    CounterRng rng(
+        seed, combine_streams(kDrawStream, static_cast<uint64_t>(streams[static_cast<size_t>(i)])));
     float* u = uniforms[i].data_ptr<float>();
     for (int64_t k = 0; k < shape.image_positions * shape.stages; ++k) {
       u[k] = static_cast<float>(rng.uniform());

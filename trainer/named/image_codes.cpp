@@ -57,10 +57,9 @@ ImageCodes encode_image_set(ImageTokenizer& tokenizer, const ImageSet& data, Com
       (at::arange(part, at::kLong) + comm.rank() * part).clamp_max(data.size() - 1);
   const at::Tensor images = levels_to_values(data.levels.index_select(0, rows)).to(device);
   const int64_t total = data.size() * views;
-  const ImageCodes mine =
-      encode_images(tokenizer, images, views, [&](int64_t done) {
-        if (on_work) on_work({"image codes", std::min(total, done * comm.size()), total});
-      });
+  const ImageCodes mine = encode_images(tokenizer, images, views, [&](int64_t done) {
+    if (on_work) on_work({"image codes", std::min(total, done * comm.size()), total});
+  });
   const auto gather = [&](const at::Tensor& of_rank, at::ScalarType type) {
     // float carries codes (< 2^24) and bfloat16 exactly, and every backend moves it.
     const at::Tensor input = of_rank.to(communication_device(comm), at::kFloat).contiguous();
@@ -91,10 +90,9 @@ at::Tensor sum_codes(const at::Tensor& codebooks, const at::Tensor& codes) {
   std::vector<int64_t> sizes = codes.sizes().vec();
   sizes.back() = codebooks.size(2);
   for (int64_t stage = 0; stage < codebooks.size(0); ++stage) {
-    const at::Tensor vectors =
-        codebooks[stage]
-            .index_select(0, codes.select(-1, stage).to(at::kLong).flatten())
-            .view(sizes);
+    const at::Tensor vectors = codebooks[stage]
+                                   .index_select(0, codes.select(-1, stage).to(at::kLong).flatten())
+                                   .view(sizes);
     sums.push_back(sums.empty() ? vectors : sums.back() + vectors);
   }
   return torch::stack(sums);

@@ -33,7 +33,8 @@ ImageSet read_image_set(const DataConfig& data, const std::vector<std::string>& 
   set.levels = at::empty({dataset.size(), 3, side, side}, at::kByte);
   for (int64_t i = 0; i < dataset.size(); ++i) {
     Sample sample = dataset.get(i);
-    const at::Tensor picture = torch::from_blob(sample.image.rgb.data(), {side, side, 3}, at::kByte);
+    const at::Tensor picture =
+        torch::from_blob(sample.image.rgb.data(), {side, side, 3}, at::kByte);
     set.levels[i].copy_(picture.permute({2, 0, 1}));
     sample.image = {};
     set.samples.push_back(std::move(sample));

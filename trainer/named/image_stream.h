@@ -18,9 +18,9 @@ struct StreamedImage {
 inline StreamedImage image_at(uint64_t seed, uint64_t order_seed, int64_t position, int64_t size,
                               bool flip) {
   constexpr uint64_t kImageStream = 0x746f6b2d73616dULL;  // nothing else of a run uses it
-  StreamedImage image{sample_at(order_seed, position, size), false,
-                      CounterRng(seed, combine_streams(kImageStream,
-                                                       static_cast<uint64_t>(position)))};
+  StreamedImage image{
+      sample_at(order_seed, position, size), false,
+      CounterRng(seed, combine_streams(kImageStream, static_cast<uint64_t>(position)))};
   image.mirrored = flip && image.random.uniform() < 0.5;
   return image;
 }

@@ -27,8 +27,7 @@ Model& NamedThings::model(const std::string& name) {
   const auto found = models_.find(name);
   if (found != models_.end()) return *found->second;
   const ModelConfig& config = config_.model_named(name, "a model");
-  std::unique_ptr<Model> made =
-      registry().model(config.kind, "model." + name).make(config, *this);
+  std::unique_ptr<Model> made = registry().model(config.kind, "model." + name).make(config, *this);
   built_.push_back(name);  // after those it reads
   return *models_.emplace(name, std::move(made)).first->second;
 }
@@ -99,15 +98,14 @@ const TeacherFeatures& NamedThings::teacher(const std::string& name, const std::
   const TeacherConfig& config = config_.teacher_named(name, "a teacher");
   const Teacher& teacher_network = network(name);
   const ImageSet& set = images(data, split);
-  const std::string folder =
-      config.cache.empty() ? config_.directory + "/cache" : config.cache;
-  const TeacherRequest request{.levels = set.levels,
-                               .fingerprint = set.fingerprint,
-                               .weights_path = config.weights,
-                               .side = side,
-                               .mirrored = mirrored,
-                               .cache_path = folder + "/" + name + "-" + data + "-" + split +
-                                             ".safetensors"};
+  const std::string folder = config.cache.empty() ? config_.directory + "/cache" : config.cache;
+  const TeacherRequest request{
+      .levels = set.levels,
+      .fingerprint = set.fingerprint,
+      .weights_path = config.weights,
+      .side = side,
+      .mirrored = mirrored,
+      .cache_path = folder + "/" + name + "-" + data + "-" + split + ".safetensors"};
   TeacherFeatures result;
   result.features = teacher_features(comm_, teacher_network, request, on_work_);
   if (split == "train") result.mean = centre_features(result.features);

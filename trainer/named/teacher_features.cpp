@@ -59,8 +59,8 @@ at::Tensor view_features(const Teacher& network, const at::Tensor& images, int64
 }
 
 // This rank's part, (rows, views, T * T, C).
-void compute(const Teacher& network, const at::Tensor& images, int64_t image_size,
-             at::Tensor& out, int64_t total, const WorkListener& on_work) {
+void compute(const Teacher& network, const at::Tensor& images, int64_t image_size, at::Tensor& out,
+             int64_t total, const WorkListener& on_work) {
   const int64_t rows = images.size(0);
   for (int64_t begin = 0; begin < rows; begin += kImagesAtOnce) {
     const int64_t count = std::min(kImagesAtOnce, rows - begin);
@@ -105,11 +105,12 @@ at::Tensor teacher_features(Communicator& comm, const Teacher& network,
   TextMap key;
   at::Tensor features;
   if (is_first) {
-    key = {{"images", request.fingerprint},
-           {"weights", digest_file(request.weights_path).xxh3_128},
-           {"teacher_image_size", std::to_string(image_size)},
-           {"source_image_size", std::to_string(images.size(3))},
-           {"network", std::string(network.name()) + " stride " + std::to_string(network.stride())}};
+    key = {
+        {"images", request.fingerprint},
+        {"weights", digest_file(request.weights_path).xxh3_128},
+        {"teacher_image_size", std::to_string(image_size)},
+        {"source_image_size", std::to_string(images.size(3))},
+        {"network", std::string(network.name()) + " stride " + std::to_string(network.stride())}};
     features = read_cache(request.cache_path, key, shape);
   }
   const at::Device wire = communication_device(comm);

@@ -22,8 +22,7 @@ void ReadingSettings::declare_reading(SettingsScope scope) {
   scope.add("weight", weight, {.help = "Weight of the loss.", .min = 0, .max = 1e6});
 }
 
-ReadingObjective::ReadingObjective(const ObjectiveContext& context,
-                                   const ReadingSettings& settings)
+ReadingObjective::ReadingObjective(const ObjectiveContext& context, const ReadingSettings& settings)
     : name_(context.objective.name),
       data_(settings.data),
       branch_name_(settings.branch),
@@ -51,8 +50,7 @@ std::string ReadingObjective::data_fingerprint() const {
 
 std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
   auto batch = std::make_unique<ReadingBatch>();
-  CounterRng random(seed_,
-                    combine_streams(kBatchStream, static_cast<uint64_t>(turn.slot_number)));
+  CounterRng random(seed_, combine_streams(kBatchStream, static_cast<uint64_t>(turn.slot_number)));
   SequencePacker packer(model_.text().tokens(), model_.image_positions());
   const std::vector<int64_t> question = prompt();
   std::vector<int64_t> samples, views;
@@ -82,8 +80,8 @@ std::vector<LossTerm> ReadingObjective::losses(const ObjectiveBatch& base) {
   model_.set_image_inputs(rows, codes_.codes.index({views, samples}),
                           codes_.semantics.index({views, samples}));
   const at::Tensor hidden = model_.module()->hidden(rows, branch_);
-  const at::Tensor logits = model_.module()->text_logits(
-      hidden.index_select(0, batch.target_rows.to(device)), branch_);
+  const at::Tensor logits =
+      model_.module()->text_logits(hidden.index_select(0, batch.target_rows.to(device)), branch_);
   return {{"", cross_entropy_sum(logits, batch.targets.to(device))}};
 }
 

@@ -63,7 +63,7 @@ class ReadingObjective : public Objective {
   const double weight_;
   uint64_t seed_, order_seed_;
   const ImageSet* train_ = nullptr;
-  ImageCodes codes_;  // of the training images
+  ImageCodes codes_;                           // of the training images
   std::vector<std::vector<int64_t>> answers_;  // token ids by sample
 };
 

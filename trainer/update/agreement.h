@@ -13,10 +13,10 @@ namespace espalier {
 // What the ranks tell each other once per step, in one all-reduce of a few doubles. Each rank fills
 // in its own; agree() makes the sums of it.
 struct Agreement {
-  std::vector<double> targets;     // valid targets of the step about to be trained, by loss
-  std::vector<double> loss_sums;   // of the step before, by loss
-  double wants_to_stop = 0;        // ranks that were asked to stop
-  double writing_checkpoint = 0;   // ranks whose thread still writes one
+  std::vector<double> targets;    // valid targets of the step about to be trained, by loss
+  std::vector<double> loss_sums;  // of the step before, by loss
+  double wants_to_stop = 0;       // ranks that were asked to stop
+  double writing_checkpoint = 0;  // ranks whose thread still writes one
 
   explicit Agreement(size_t losses) : targets(losses, 0.0), loss_sums(losses, 0.0) {}
 };

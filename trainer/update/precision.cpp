@@ -2,10 +2,17 @@
 
 #include <ATen/autocast_mode.h>
 
+#include "models/kernels/cpu_features.h"
+
 namespace espalier {
 
+std::string resolve_precision(c10::DeviceType device, const std::string& precision) {
+  if (precision != "auto") return precision;
+  return device != c10::DeviceType::CPU || kernels::bf16_is_fast() ? "bf16" : "fp32";
+}
+
 PrecisionGuard::PrecisionGuard(c10::DeviceType device, const std::string& precision)
-    : device_(device), is_active_(precision == "bf16") {
+    : device_(device), is_active_(resolve_precision(device, precision) == "bf16") {
   if (!is_active_) return;
   was_enabled_ = at::autocast::is_autocast_enabled(device_);
   old_dtype_ = at::autocast::get_autocast_dtype(device_);

@@ -7,6 +7,9 @@
 
 namespace espalier {
 
+// "fp32" or "bf16" for "auto": bf16 on a GPU and on a CPU that multiplies it faster than fp32.
+std::string resolve_precision(c10::DeviceType device, const std::string& precision);
+
 // While it lives, matrix products and convolutions of this thread run in bfloat16 when `precision`
 // is "bf16"; weights, gradients, sums and norms stay fp32. "fp32" changes nothing. Needs no loss
 // scaling: bfloat16 has the range of fp32.

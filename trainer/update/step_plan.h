@@ -7,14 +7,14 @@ namespace espalier {
 
 // One objective's part in one slot of a step. A slot is a micro-batch: one forward and backward.
 struct Turn {
-  int64_t objective = 0;      // index in the stage
-  int64_t step = 0;           // of the stage, from 0
-  int64_t slot = 0;           // 0 .. slots-1, over the whole world
-  int64_t slot_number = 0;    // step * slots + slot
-  int64_t earlier = 0;        // turns of this objective before this one, from the first step on
-  int64_t of_step = 0;        // turns of this objective before this one, in this step
-  int64_t in_step = 0;        // turns of this objective in this step
-  int64_t samples = 0;        // of the micro-batch
+  int64_t objective = 0;    // index in the stage
+  int64_t step = 0;         // of the stage, from 0
+  int64_t slot = 0;         // 0 .. slots-1, over the whole world
+  int64_t slot_number = 0;  // step * slots + slot
+  int64_t earlier = 0;      // turns of this objective before this one, from the first step on
+  int64_t of_step = 0;      // turns of this objective before this one, in this step
+  int64_t in_step = 0;      // turns of this objective in this step
+  int64_t samples = 0;      // of the micro-batch
 
   int64_t first_sample() const { return earlier * samples; }  // position in its endless stream
 };
@@ -52,7 +52,7 @@ class StepPlan {
   bool takes_part(int64_t objective, int64_t slot_number) const;
 
   std::vector<bool> in_every_slot_;
-  std::vector<int64_t> owner_;                     // objective of each slot of a period, -1 = none
+  std::vector<int64_t> owner_;                      // objective of each slot of a period, -1 = none
   std::vector<std::vector<int64_t>> owned_before_;  // [objective][slot of the period]
   int64_t slots_, samples_;
 };

@@ -95,8 +95,7 @@ TEST(RunConfig, OutOfRangeSaysTheRange) {
             {"= 1.5 is out of range: 0.0 to 0.9999"});
   expect_in(message_of("seed = -1\n"), {"a.toml:1", "is out of range"});
   expect_in(message_of(kMinimal, {"compute.device=gpu"}), {"one of auto, cpu, cuda"});
-  expect_in(message_of(kMinimal, {"stage.codes.optimizer.learning_rate=nan"}),
-            {"is out of range"});
+  expect_in(message_of(kMinimal, {"stage.codes.optimizer.learning_rate=nan"}), {"is out of range"});
 }
 
 TEST(RunConfig, FileThatIsNotTomlIsNamedWithItsLine) {
@@ -122,8 +121,7 @@ TEST(RunConfig, UnknownKindsAreErrorsThatNameTheKnownOnes) {
 }
 
 TEST(RunConfig, ThingsWithoutANameSayHowTheyAreNamed) {
-  expect_in(message_of("[data]\ntrain = \"a.tar\"\n"),
-            {"a.toml:2", "data.train", "[data.NAME]"});
+  expect_in(message_of("[data]\ntrain = \"a.tar\"\n"), {"a.toml:2", "data.train", "[data.NAME]"});
   expect_in(message_of("model = 3\n"), {"a.toml:1", "[model.NAME]"});
 }
 
@@ -160,9 +158,8 @@ TEST(RunConfig, ResolvedFileReadsBackTheSameAndTellsOrigins) {
 }
 
 TEST(RunConfig, BatchThatDoesNotDivideNamesTheNearestSizes) {
-  const RunConfig config =
-      load_run_config(write_config(kMinimal),
-                      {"stage.codes.batch_size=100", "stage.codes.micro_batch_size=8"});
+  const RunConfig config = load_run_config(
+      write_config(kMinimal), {"stage.codes.batch_size=100", "stage.codes.micro_batch_size=8"});
   try {
     validate_for_world(config, 3);
     FAIL() << "100 was accepted for 3 ranks of 8";
@@ -181,8 +178,8 @@ TEST(ExplainConfig, TellsOneSettingATableOrTheNearestKey) {
 
 TEST(ExplainConfig, KnowsWhatARoomOfTheTestsDeclares) {
   expect_in(explain_config("stage.NAME.objectives.toy_regression"), {"Branch of the toy."});
-  expect_in(config_reference(), {"of kind `toy_regression`, for models of kind `toy`",
-                                 "Regression of a sine."});
+  expect_in(config_reference(),
+            {"of kind `toy_regression`, for models of kind `toy`", "Regression of a sine."});
 }
 
 TEST(ExplainConfig, EverySettingHasHelpAndABoundedDefault) {

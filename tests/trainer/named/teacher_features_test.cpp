@@ -45,8 +45,8 @@ TEST_F(TeacherFeaturesTest, ASecondViewIsOfTheMirroredImage) {
   EXPECT_EQ(made.sizes(), (std::vector<int64_t>{5, 2, 4, 1280}));
   TeacherRequest flipped = request("flipped", "");
   flipped.levels = images_.flip({3});
-  EXPECT_TRUE(torch::equal(made.select(1, 1),
-                           teacher_features(*comm_, *network_, flipped).select(1, 0)));
+  EXPECT_TRUE(
+      torch::equal(made.select(1, 1), teacher_features(*comm_, *network_, flipped).select(1, 0)));
 }
 
 TEST_F(TeacherFeaturesTest, AKeptFileIsBelievedOnlyForTheImagesItSaysItIsOf) {
@@ -54,10 +54,9 @@ TEST_F(TeacherFeaturesTest, AKeptFileIsBelievedOnlyForTheImagesItSaysItIsOf) {
   const at::Tensor made = teacher_features(*comm_, *network_, request("one", cache));
   write_safetensors(cache, {{"features", torch::zeros_like(made)}},
                     read_safetensors_metadata(cache));
-  EXPECT_EQ(teacher_features(*comm_, *network_, request("one", cache))
-                .count_nonzero()
-                .item<int64_t>(),
-            0);
+  EXPECT_EQ(
+      teacher_features(*comm_, *network_, request("one", cache)).count_nonzero().item<int64_t>(),
+      0);
   EXPECT_TRUE(torch::equal(teacher_features(*comm_, *network_, request("two", cache)), made));
   std::ofstream(cache) << "damaged";
   EXPECT_TRUE(torch::equal(teacher_features(*comm_, *network_, request("two", cache)), made));
@@ -69,9 +68,8 @@ TEST_F(TeacherFeaturesTest, AreTheSameForAnyNumberOfRanks) {
   std::vector<at::Tensor> got(3);
   std::vector<std::thread> threads;
   for (size_t rank = 0; rank < 3; ++rank) {
-    threads.emplace_back([&, rank] {
-      got[rank] = teacher_features(*comms[rank], *network_, request("x", ""));
-    });
+    threads.emplace_back(
+        [&, rank] { got[rank] = teacher_features(*comms[rank], *network_, request("x", "")); });
   }
   for (std::thread& thread : threads) thread.join();
   for (const at::Tensor& features : got) {

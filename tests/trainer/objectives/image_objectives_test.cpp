@@ -62,12 +62,11 @@ TEST_F(ImageObjectives, CountTheirTargetsAndNothingIsTaughtWithoutATeacher) {
   made.stage.count_targets(made.stage.load(0, 0), counts);
   std::vector<std::string> names;
   for (const StageLoss& loss : made.stage.losses()) names.push_back(loss.name);
-  EXPECT_EQ(names, (std::vector<std::string>{
-                       "residual_evolution/pixel", "residual_evolution/commitment",
-                       "residual_evolution/semantic", "masked_patches/mimic",
-                       "masked_patches/reconstruct"}));
-  EXPECT_EQ(counts,
-            (std::vector<double>{4 * 3072.0, 4 * 64 * 6 * 4.0, 0.0, 0.0, 4 * 48 * 48.0}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"residual_evolution/pixel", "residual_evolution/commitment",
+                                      "residual_evolution/semantic", "masked_patches/mimic",
+                                      "masked_patches/reconstruct"}));
+  EXPECT_EQ(counts, (std::vector<double>{4 * 3072.0, 4 * 64 * 6 * 4.0, 0.0, 0.0, 4 * 48 * 48.0}));
 }
 
 TEST_F(ImageObjectives, EveryDeadCodeIsOfferedExactlyOneVectorOfTheStep) {

@@ -129,8 +129,9 @@ TEST_F(YObjectives, ImagesOfAnySizeGetOneCaptionEach) {
 TEST_F(YObjectives, AThirdBranchIsAddedByTheConfigAloneAndTrains) {
   std::string text = small_toml(fresh_directory("edit"));
   text.insert(text.find("[compute]"), "[model.y.branch.edit]\nlayers = 2\nhead = \"codes\"\n");
-  text += "[[stage.objectives]]\nname = \"edit\"\nkind = \"draw\"\nshare = 4\ndata = \"emoji\"\n"
-          "branch = \"edit\"\n";
+  text +=
+      "[[stage.objectives]]\nname = \"edit\"\nkind = \"draw\"\nshare = 4\ndata = \"emoji\"\n"
+      "branch = \"edit\"\n";
   const RunConfig config = load_run_config(
       write_config(text), {"stage.codes.steps=2", "stage.both.steps=4", "log.every_steps=1"});
   EXPECT_EQ(train_toy(config, 2).losses.size(), 6U);
@@ -164,8 +165,7 @@ TEST_F(YObjectives, BranchesThatDoNotFitAreRefusedWithTheOnesThereAre) {
 }
 
 TEST_F(YObjectives, ATextLongerThanTheModelTakesNamesTheSettingToRaise) {
-  const RunConfig config =
-      small_config(fresh_directory("run"), {"model.y.max_text_tokens=8"});
+  const RunConfig config = small_config(fresh_directory("run"), {"model.y.max_text_tokens=8"});
   try {
     Made made(config, *comm_);
     FAIL() << "names of more than 8 tokens were accepted";

@@ -92,9 +92,9 @@ Section Answer::evaluate(const EvaluationRequest& request) {
   const double share = static_cast<double>(count) / static_cast<double>(held_out.size());
   Section section{.name = name_,
                   .title = "Answers: " + name_,
-                  .text = "\"" + settings_.question + "\", answered by the branch " +
-                          branch_name_ + " for " + std::to_string(held_out.size()) +
-                          " held-out images (" + request.split + ")."};
+                  .text = "\"" + settings_.question + "\", answered by the branch " + branch_name_ +
+                          " for " + std::to_string(held_out.size()) + " held-out images (" +
+                          request.split + ")."};
   Metric accuracy{.name = "accuracy",
                   .label = settings_.field + " answered rightly",
                   .value = share,

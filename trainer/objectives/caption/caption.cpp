@@ -42,8 +42,7 @@ class Caption : public ReadingObjective {
 };
 
 Metric Caption::exact_share(const std::string& name, const std::string& label,
-                            const ImageSet& images,
-                            const std::vector<std::string>& written) const {
+                            const ImageSet& images, const std::vector<std::string>& written) const {
   const auto n = static_cast<int64_t>(written.size());
   const double share =
       n == 0 ? kUnknown
@@ -67,9 +66,9 @@ Section Caption::evaluate(const EvaluationRequest& request) {
                           ", the most likely token each time, for " +
                           std::to_string(unseen.size()) + " held-out images (" + request.split +
                           ") and as many training images."};
-  section.metrics = {exact_share("exact_seen", "exactly right, training images", seen, of_seen),
-                     exact_share("exact_unseen", "exactly right, held-out images", unseen,
-                                 of_unseen)};
+  section.metrics = {
+      exact_share("exact_seen", "exactly right, training images", seen, of_seen),
+      exact_share("exact_unseen", "exactly right, held-out images", unseen, of_unseen)};
   section.metrics.back().is_headline = true;
   Table examples{.title = "Held-out images", .columns = {"caption", "written"}};
   for (const int64_t i : spread_indices(kExamples, unseen.size())) {

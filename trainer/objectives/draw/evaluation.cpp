@@ -16,9 +16,9 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kColumns = 12;       // of a contact sheet
+constexpr int64_t kColumns = 12;        // of a contact sheet
 constexpr int64_t kDrawnAtTheEnd = 96;  // names that are drawn in a final evaluation
-constexpr uint64_t kDrawSeed = 1;      // the same pictures at every evaluation
+constexpr uint64_t kDrawSeed = 1;       // the same pictures at every evaluation
 
 // One evaluation of one objective; collective throughout.
 class Evaluation {
@@ -114,11 +114,11 @@ at::Tensor Evaluation::teacher_forced(const ImageSet& set) {
         const at::Tensor codes = codes_of(set, indices).narrow(2, 0, stages);
         model_.set_image_inputs(rows, codes.narrow(1, 0, positions - 1), {});
         const at::Tensor sums = sum_codes(model_.codebooks(), codes).flatten(1, 2);
-        const at::Tensor logits =
-            model_.draw_logits(rows, objective_.branch(),
-                               packer.target_rows().to(model_.device()), sums)
-                .to(at::kFloat)
-                .view({stages, codes.size(0), positions, -1});
+        const at::Tensor logits = model_
+                                      .draw_logits(rows, objective_.branch(),
+                                                   packer.target_rows().to(model_.device()), sums)
+                                      .to(at::kFloat)
+                                      .view({stages, codes.size(0), positions, -1});
         const at::Tensor targets = codes.permute({2, 0, 1}).to(at::kLong);  // (S, B, P)
         const at::Tensor right = logits.argmax(-1).eq(targets).to(at::kFloat).mean(2);
         const at::Tensor surprise =
@@ -151,14 +151,13 @@ void Evaluation::add_code_series(const at::Tensor& of_seen, const at::Tensor& of
   add("code_accuracy_seen", "True code is the likeliest, seen names", of_seen, 0, {});
   const at::Tensor by_sample =
       of_unseen.narrow(1, shape.stages, shape.stages).to(at::kDouble).mean(1);
-  section_.metrics.push_back(
-      {.name = "code_loss_unseen",
-       .label = "loss of the true codes, unseen names (nats)",
-       .value = by_sample.mean().item<double>(),
-       .standard_error = standard_error_of_mean(to_numbers(by_sample)),
-       .is_headline = true,
-       .baselines = {{"uniform codes", uniform}},
-       .is_lower_better = true});
+  section_.metrics.push_back({.name = "code_loss_unseen",
+                              .label = "loss of the true codes, unseen names (nats)",
+                              .value = by_sample.mean().item<double>(),
+                              .standard_error = standard_error_of_mean(to_numbers(by_sample)),
+                              .is_headline = true,
+                              .baselines = {{"uniform codes", uniform}},
+                              .is_lower_better = true});
 }
 
 Evaluation::Drawing Evaluation::draw(const ImageSet& set) {
@@ -166,22 +165,21 @@ Evaluation::Drawing Evaluation::draw(const ImageSet& set) {
   const std::vector<int64_t> shape = set.levels.sizes().slice(1).vec();
   Drawing drawing;
   drawing.originals = set.values();
-  drawing.drawn = gather_rows(
-                      things_.comm(), set.size(), shape,
-                      [&](const at::Tensor& indices) {
-                        std::vector<std::string> names;
-                        std::vector<int64_t> streams;
-                        for (int64_t i = 0; i < indices.size(0); ++i) {
-                          streams.push_back(indices[i].item<int64_t>());
-                          names.push_back(
-                              set.samples[static_cast<size_t>(streams.back())].caption);
-                        }
-                        return tokenizer->decode_pixels(
-                            draw_codes(model_, objective_.branch(), names, streams,
-                                       objective_.settings().sampling, kDrawSeed));
-                      },
-                      "evaluation: drawing", things_.on_work())
-                      .clamp_(-1, 1);
+  drawing.drawn =
+      gather_rows(
+          things_.comm(), set.size(), shape,
+          [&](const at::Tensor& indices) {
+            std::vector<std::string> names;
+            std::vector<int64_t> streams;
+            for (int64_t i = 0; i < indices.size(0); ++i) {
+              streams.push_back(indices[i].item<int64_t>());
+              names.push_back(set.samples[static_cast<size_t>(streams.back())].caption);
+            }
+            return tokenizer->decode_pixels(draw_codes(model_, objective_.branch(), names, streams,
+                                                       objective_.settings().sampling, kDrawSeed));
+          },
+          "evaluation: drawing", things_.on_work())
+          .clamp_(-1, 1);
   drawing.reconstructions =
       gather_rows(things_.comm(), set.size(), shape, [&](const at::Tensor& indices) {
         return tokenizer->decode_pixels(codes_of(set, indices));

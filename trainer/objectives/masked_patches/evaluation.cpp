@@ -69,8 +69,10 @@ at::Tensor MaskedPatchesObjective::measure(const ImageSet& images, const at::Ten
         at::Tensor cosine = at::zeros_like(error);
         if (teacher.defined()) {
           const at::Tensor wanted =
-              teacher.index_select(0, i).to(things_.device()).flatten(0, 1).index_select(
-                  0, teacher_rows(grid.visible, options.latent_size));
+              teacher.index_select(0, i)
+                  .to(things_.device())
+                  .flatten(0, 1)
+                  .index_select(0, teacher_rows(grid.visible, options.latent_size));
           cosine = cosine_of_rows(heads_->mimic(encoder, values, grid), wanted)
                        .view({i.size(0), keep_})
                        .mean(1);

@@ -36,10 +36,9 @@ void MaskedPatchesSettings::declare(SettingsScope scope) {
              .min = 8,
              .max = 4096});
   SettingsScope weight = scope.below("weight");
-  weight.add("mimic", mimic,
-             {.help = "Of the cosine distance to the teacher at visible patches.",
-              .min = 0,
-              .max = 1e6});
+  weight.add(
+      "mimic", mimic,
+      {.help = "Of the cosine distance to the teacher at visible patches.", .min = 0, .max = 1e6});
   weight.add("reconstruct", reconstruct,
              {.help = "Of the squared error of masked patches.", .min = 0, .max = 1e6});
 }
@@ -122,10 +121,9 @@ std::unique_ptr<ObjectiveBatch> MaskedPatchesObjective::load(const Turn& turn) {
       make_visible_grid(mask_from_noise(noise, keep_).visible().contiguous(), options.latent_size);
   const double taught = teacher_.defined() ? 1.0 : 0.0;  // no targets without a teacher
   const auto pixels = static_cast<double>(batch->images.numel());
-  batch->counts = {
-      {"mimic", taught * static_cast<double>(count * keep_)},
-      {"reconstruct",
-       pixels * static_cast<double>(positions - keep_) / static_cast<double>(positions)}};
+  batch->counts = {{"mimic", taught * static_cast<double>(count * keep_)},
+                   {"reconstruct", pixels * static_cast<double>(positions - keep_) /
+                                       static_cast<double>(positions)}};
   return batch;
 }
 

@@ -74,11 +74,11 @@ class Evaluation {
 Section Evaluation::run() {
   section_ = {.name = objective_.name(),
               .title = "Image tokenizer: " + objective_.name(),
-              .text = "An image becomes codes from a cascade of residual quantizer stages. The "
-                      "first stages are decoded to pixels; all of them together toward the "
-                      "features of a frozen teacher. Values are of " +
-                      std::to_string(held_out_.size()) + " held-out images (" + request_.split +
-                      ")."};
+              .text =
+                  "An image becomes codes from a cascade of residual quantizer stages. The "
+                  "first stages are decoded to pixels; all of them together toward the "
+                  "features of a frozen teacher. Values are of " +
+                  std::to_string(held_out_.size()) + " held-out images (" + request_.split + ")."};
   codes_ = codes_of(held_out_);
   add_pixels();
   add_usage();
@@ -105,8 +105,7 @@ void Evaluation::add_pixels() {
         const at::Tensor codes = codes_.index_select(0, i.to(codes_.device()));
         std::vector<at::Tensor> by_stage;
         for (int64_t stage = 1; stage <= stages; ++stage) {
-          by_stage.push_back(
-              squared_error_of_images(module_->decode_pixels(codes, stage), images));
+          by_stage.push_back(squared_error_of_images(module_->decode_pixels(codes, stage), images));
         }
         return at::stack(by_stage, 1);
       },
@@ -154,10 +153,9 @@ void Evaluation::add_pixel_baselines(Metric& metric, Series& series) const {
     webp.push_back(webp_within(image, bytes, WebpBytes::kPayload).image);
   }
   const std::string in_bytes = " in " + std::to_string(bytes) + " bytes";
-  metric.baselines = {
-      {"WebP" + in_bytes, psnr(images_to_tensor(webp))},
-      {"PCA" + in_bytes, psnr(PcaCodec(train, bytes).reconstruct(images))},
-      {"mean image", psnr(train.mean(0, true).expand_as(images))}};
+  metric.baselines = {{"WebP" + in_bytes, psnr(images_to_tensor(webp))},
+                      {"PCA" + in_bytes, psnr(PcaCodec(train, bytes).reconstruct(images))},
+                      {"mean image", psnr(train.mean(0, true).expand_as(images))}};
   series.baselines = metric.baselines;
 }
 
@@ -171,11 +169,10 @@ void Evaluation::add_usage() {
         at::bincount(codes_.select(2, stage).flatten().to(at::kCPU), {}, options_.codebook_size);
     usage.values.push_back(used.gt(0).to(at::kDouble).mean().item<double>());
   }
-  section_.metrics.push_back(
-      {.name = "code_usage",
-       .label = "codes in use, worst stage",
-       .value = *std::min_element(usage.values.begin(), usage.values.end()),
-       .is_headline = true});
+  section_.metrics.push_back({.name = "code_usage",
+                              .label = "codes in use, worst stage",
+                              .value = *std::min_element(usage.values.begin(), usage.values.end()),
+                              .is_headline = true});
   section_.series.push_back(std::move(usage));
 }
 
@@ -248,15 +245,13 @@ void Evaluation::add_labels() {
     series.values.push_back(
         nearest_neighbour_accuracy(reference[stage], labels, queries[stage], wanted));
   }
-  series.baselines =
-      label_baselines(train, labels, wanted, static_cast<int64_t>(names.size()));
+  series.baselines = label_baselines(train, labels, wanted, static_cast<int64_t>(names.size()));
   const double value = series.values.back();
-  section_.metrics.push_back(
-      {.name = "label_neighbours",
-       .label = settings.label_field + " by nearest neighbours, all stages",
-       .value = value,
-       .standard_error = standard_error_of_share(value, held_out_.size()),
-       .baselines = series.baselines});
+  section_.metrics.push_back({.name = "label_neighbours",
+                              .label = settings.label_field + " by nearest neighbours, all stages",
+                              .value = value,
+                              .standard_error = standard_error_of_share(value, held_out_.size()),
+                              .baselines = series.baselines});
   section_.series.push_back(std::move(series));
 }
 
@@ -267,24 +262,22 @@ std::vector<Baseline> Evaluation::label_baselines(const ImageSet& train, const a
   std::vector<Baseline> baselines = {
       {"most frequent", majority_accuracy(labels, wanted)},
       {"nearest pixels", nearest_neighbour_accuracy(seen, labels, asked, wanted)},
-      {"ridge on pixels",
-       share_right(fit_ridge(seen, labels, classes).answers(asked), wanted)}};
+      {"ridge on pixels", share_right(fit_ridge(seen, labels, classes).answers(asked), wanted)}};
   if (settings.teacher.empty()) return baselines;
   const auto pooled = [&](const std::string& split) {
-    at::Tensor features =
-        things_
-            .teacher(settings.teacher, settings.data, split, teacher_side(options_),
-                     split == "train" && settings.flip)
-            .features.select(1, 0)
-            .to(at::kFloat)
-            .mean(1);
+    at::Tensor features = things_
+                              .teacher(settings.teacher, settings.data, split,
+                                       teacher_side(options_), split == "train" && settings.flip)
+                              .features.select(1, 0)
+                              .to(at::kFloat)
+                              .mean(1);
     return split == "train" ? features : features - objective_.teacher_mean().to(at::kCPU);
   };
   const at::Tensor of_train = pooled("train");
   const at::Tensor of_asked =
       pooled(request_.split).index_select(0, torch::tensor(chosen_, at::kLong));
-  baselines.push_back({"the teacher's nearest",
-                       nearest_neighbour_accuracy(of_train, labels, of_asked, wanted)});
+  baselines.push_back(
+      {"the teacher's nearest", nearest_neighbour_accuracy(of_train, labels, of_asked, wanted)});
   return baselines;
 }
 

@@ -144,8 +144,7 @@ std::unique_ptr<ObjectiveBatch> ResidualEvolution::load(const Turn& turn) {
 // the rows that happen to lie in this slot.
 at::Tensor ResidualEvolution::candidate_rows(const Turn& turn) const {
   const ImageTokenizerOptions& options = model_.options();
-  const at::Tensor candidates =
-      at::full({options.stages(), options.codebook_size}, -1, at::kLong);
+  const at::Tensor candidates = at::full({options.stages(), options.codebook_size}, -1, at::kLong);
   auto* rows = candidates.mutable_data_ptr<int64_t>();
   const int64_t slot_rows = turn.samples * options.positions();
   CounterRng random(seed_, combine_streams(kRestartStream, static_cast<uint64_t>(turn.step)));
@@ -168,9 +167,8 @@ std::vector<LossTerm> ResidualEvolution::losses(const ObjectiveBatch& base) {
   TokenizerLosses result = model_.module()->losses(inputs);
   model_.module()->quantizer->add_statistics(result.latents, result.quantized,
                                              batch.candidate_rows.to(device), statistics_);
-  return {{"pixel", result.pixel},
-          {"commitment", result.commitment},
-          {"semantic", result.semantic}};
+  return {
+      {"pixel", result.pixel}, {"commitment", result.commitment}, {"semantic", result.semantic}};
 }
 
 void ResidualEvolution::after_update(Communicator& comm) {
