@@ -47,7 +47,7 @@ json section_json(const ReportData& data, const Section& section) {
     if (path.empty()) continue;
     out["pictures"].push_back({{"name", picture.name},
                                {"path", "images/" + fs::path(path).filename().string()},
-                               {"caption", picture.caption}});
+                               {"legend", picture.legend}});
   }
   return out;
 }

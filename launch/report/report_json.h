@@ -14,7 +14,7 @@ namespace espalier {
 //      "metrics": {METRIC: {"label", "unit", "value", "standard_error",
 //                           "baselines": {LABEL: value}}},
 //      "series": {SERIES: {"label", "unit", "axis", "places", "values", "baselines"}},
-//      "tables": [{"title", "columns", "rows"}], "pictures": [{"name", "path", "caption"}]}}}}}
+//      "tables": [{"title", "columns", "rows"}], "pictures": [{"name", "path", "legend"}]}}}}}
 // Unknown numbers are null; paths of pictures are relative to the run.
 nlohmann::json report_json(const ReportData& data);
 

@@ -61,7 +61,7 @@ std::string figure(const std::string& path, const std::string& name, const std::
 std::string pictures_of(const ReportData& data, const Section& section) {
   std::string out;
   for (const auto& picture : section.pictures) {
-    out += figure(path_of(data, picture), as_title(picture.name), picture.caption);
+    out += figure(path_of(data, picture), as_title(picture.name), picture.legend);
   }
   return out;
 }

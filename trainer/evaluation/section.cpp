@@ -49,7 +49,7 @@ json table_json(const Table& table) {
 }
 
 json picture_json(const Picture& picture) {
-  return {{"name", picture.name}, {"path", picture.path}, {"caption", picture.caption}};
+  return {{"name", picture.name}, {"path", picture.path}, {"legend", picture.legend}};
 }
 
 // The field of that name; null where `object` has none or is none.
@@ -113,7 +113,7 @@ Table to_table(const json& value) {
 
 Picture to_picture(const json& value) {
   return {to_text(field(value, "name")), to_text(field(value, "path")),
-          to_text(field(value, "caption"))};
+          to_text(field(value, "legend"))};
 }
 
 }  // namespace

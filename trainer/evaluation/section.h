@@ -51,9 +51,9 @@ struct Table {
 };
 
 struct Picture {
-  std::string name;     // "reconstructions": the same at every evaluation
-  std::string path;     // of the PNG file
-  std::string caption;  // what its rows and columns are
+  std::string name;    // "reconstructions": the same at every evaluation
+  std::string path;    // of the PNG file
+  std::string legend;  // what its rows and columns are
 };
 
 struct Section {
