@@ -106,11 +106,16 @@ FileDigest write_durably(const std::string& path, const std::string& text, unsig
       path, [&](const auto& visit) { visit(std::as_bytes(std::span(text))); }, mode);
 }
 
-void replace_durably(const std::string& path, const std::string& text, unsigned mode) {
+void replace_file(const std::string& path,
+                  const std::function<void(const std::string& temporary)>& write) {
   const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
   std::filesystem::remove(temporary);
-  write_durably(temporary, text, mode);
+  write(temporary);
   rename_durably(temporary, path);
+}
+
+void replace_durably(const std::string& path, const std::string& text, unsigned mode) {
+  replace_file(path, [&](const std::string& temporary) { write_durably(temporary, text, mode); });
 }
 
 void rename_durably(const std::string& from, const std::string& to) {

@@ -32,7 +32,11 @@ using PieceVisitor = std::function<void(const std::function<void(Piece)>&)>;
 FileDigest write_durably(const std::string& path, const PieceVisitor& pieces, unsigned mode = 0644);
 FileDigest write_durably(const std::string& path, const std::string& text, unsigned mode = 0644);
 
-// Replaces `path` by a temporary file and a rename, so that readers see the old or the new text.
+// `write` makes a temporary file beside `path`, which then replaces it: readers see the old or the
+// new file, and a killed process leaves no half of one under the final name.
+void replace_file(const std::string& path,
+                  const std::function<void(const std::string& temporary)>& write);
+// The same for a text, which is on the disk before it gets the name.
 void replace_durably(const std::string& path, const std::string& text, unsigned mode = 0644);
 
 void rename_durably(const std::string& from, const std::string& to);  // and fsyncs the parent

@@ -28,9 +28,10 @@ struct DeadlineConfig {
   double backoff_base = 1;
   double backoff_cap = 300;
   int64_t launches_without_commit = 3;
-  // One operation between ranks, without progress.
-  double mpi = 600;
-  double nccl = 600;
+  // One operation between ranks, without progress: longer than any phase in which one rank may work
+  // while the others wait for it, so that the coordinator is the first to name it.
+  double mpi = 1000;
+  double nccl = 1000;
 };
 
 // Under the prefix "deadline.".

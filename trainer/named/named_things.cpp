@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "models/errors.h"
+#include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/named/teacher_features.h"
@@ -62,8 +63,7 @@ TextVocabulary NamedThings::load_or_learn(const TextConfig& config) {
   }
   TextVocabulary learned = learn_vocabulary(config, images(config.data, "train"));
   if (for_training_ && comm_.rank() == 0 && std::filesystem::is_directory(config_.directory)) {
-    learned.tokenizer().save(path + ".tmp");
-    std::filesystem::rename(path + ".tmp", path);
+    replace_file(path, [&](const std::string& file) { learned.tokenizer().save(file); });
   }
   return learned;
 }

@@ -43,10 +43,9 @@ void write_cache(const std::string& path, const TextMap& key, const at::Tensor& 
   if (path.empty()) return;
   try {
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-    // A killed run must not leave half a file under the final name.
-    const std::string unfinished = path + ".unfinished";
-    write_safetensors(unfinished, {{"features", features}}, key);
-    std::filesystem::rename(unfinished, path);
+    replace_file(path, [&](const std::string& temporary) {
+      write_safetensors(temporary, {{"features", features}}, key);
+    });
   } catch (const std::exception& error) {
     spdlog::warn("teacher: features are not kept for the next run: {}", error.what());
   }

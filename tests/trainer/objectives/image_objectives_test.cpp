@@ -81,6 +81,15 @@ TEST_F(ImageObjectives, EveryDeadCodeIsOfferedExactlyOneVectorOfTheStep) {
   EXPECT_TRUE(offers.eq(1).all().item<bool>());
 }
 
+TEST_F(ImageObjectives, AveragedWeightsCoverTheCodebooks) {
+  const RunConfig config = small_config(fresh_directory("averaged"), {"stage.*.ema_decay=0.9"});
+  train_toy(config, 1, 4);
+  const TensorMap saved = newest_tensors(config.directory);
+  const std::string name = "model/tokenizer/quantizer.codebooks";
+  ASSERT_TRUE(saved.contains("training/codes/average/" + name));
+  EXPECT_FALSE(saved.at("training/codes/average/" + name).equal(saved.at(name)));
+}
+
 // Runs this rank's slots of one step without touching the weights; returns the codebooks after it.
 at::Tensor codebooks_after_step(NamedThings& things, Stage& stage, Communicator& comm) {
   const int64_t per_rank = stage.config().slots() / comm.size();

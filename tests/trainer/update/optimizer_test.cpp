@@ -44,6 +44,20 @@ TEST(Optimizer, EqualsAdamWWithDecayOnMatricesOnly) {
   EXPECT_TRUE(torch::allclose(bias, peer_bias, 1e-5, 1e-7));
 }
 
+TEST(Optimizer, TablesOfLearnedVectorsAreNotDecayed) {
+  OptimizerConfig config = config_without_clipping();
+  config.weight_decay = 0.5;
+  const at::Tensor matrix = parameter({3, 4}), table = parameter({3, 4});
+  const at::Tensor before = table.detach().clone();
+  Optimizer optimizer({{"all", {matrix, table}}},
+                      {"model/y/trunk.0.down.weight", "model/y/text_embedding.weight"}, config);
+  matrix.mutable_grad() = torch::zeros({3, 4});
+  table.mutable_grad() = torch::zeros({3, 4});
+  optimizer.update({true}, 0.1, 0.0);
+  EXPECT_FALSE(matrix.equal(before));
+  EXPECT_TRUE(table.equal(before));
+}
+
 TEST(Optimizer, ClipsToTheGlobalNorm) {
   OptimizerConfig config;
   config.clip_norm = 0.5;
@@ -77,11 +91,18 @@ TEST(Schedule, RisesThenFallsAlongACosine) {
   config.learning_rate = 2.0;
   config.final_fraction = 0.1;
   config.warmup_steps = 10;
-  EXPECT_DOUBLE_EQ(learning_rate_at(config, 0, 111), 0.2);
-  EXPECT_DOUBLE_EQ(learning_rate_at(config, 9, 111), 2.0);
-  EXPECT_DOUBLE_EQ(learning_rate_at(config, 10, 111), 2.0);
-  EXPECT_NEAR(learning_rate_at(config, 60, 111), 2.0 * 0.55, 1e-9);
-  EXPECT_NEAR(learning_rate_at(config, 110, 111), 0.2, 1e-9);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 0, 110), 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 9, 110), 2.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 10, 110), 2.0);
+  EXPECT_NEAR(learning_rate_at(config, 60, 110), 2.0 * 0.55, 1e-9);
+  EXPECT_NEAR(learning_rate_at(config, 110, 110), 0.2, 1e-9);
+}
+
+TEST(Schedule, NoStepIsWastedOnARateOfZero) {
+  OptimizerConfig config;
+  config.final_fraction = 0;
+  config.warmup_steps = 3;
+  for (int64_t step = 0; step < 20; ++step) EXPECT_GT(learning_rate_at(config, step, 20), 0.0);
 }
 
 TEST(Schedule, WarmUpLongerThanTheRunReachesThePeakAtItsEnd) {
