@@ -22,8 +22,8 @@ TEST(Room, TrainsResumesAndReportsByOneLineInTheRegistry) {
   train_toy(config, 2);  // goes on
 
   const std::string page = text_of(write_report(config.directory));
-  for (const char* part : {"Toy regression", "norm of the trunk", "nothing",
-                           "Two pixels by two.", "data:image/png;base64,"}) {
+  for (const char* part : {"Toy regression", "norm of the trunk", "nothing", "Two pixels by two.",
+                           "data:image/png;base64,"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }
   const auto report = nlohmann::json::parse(text_of(config.directory + "/report.json"));

@@ -1,6 +1,7 @@
 // Any number of stages may train one model: each starts from what the one before left.
 #include <gtest/gtest.h>
 
+#include "real_things.h"
 #include "toy_room.h"
 #include "trainer/errors.h"
 
@@ -54,6 +55,51 @@ TEST(Stages, ThatTrainOneModelResumeBitForBitInsideEach) {
   train_toy(resumed, 1);
   EXPECT_EQ(first_difference(newest_tensors(straight.directory), newest_tensors(resumed.directory)),
             "");
+}
+
+// Two stages that train the tokenizer and two that train the decoder, the last one with the trunk
+// and a branch frozen. Nothing is measured: there is no held-out split.
+RunConfig four_stages(const std::string& directory) {
+  std::string text = small_toml(directory);
+  const size_t codes = text.find("[[stage]]"), both = text.find("[[stage]]", codes + 1);
+  std::string again = text.substr(codes, both - codes);
+  again.replace(again.find("\"codes\""), 7, "\"codes_again\"");
+  text.insert(both, again);
+  text +=
+      "[[stage]]\nname = \"draw_only\"\ntrains = \"y\"\nsteps = 6\nbatch_size = 4\n"
+      "micro_batch_size = 2\nfreeze = [\"trunk.*\", \"branch.understanding.*\"]\n"
+      "[[stage.objectives]]\nkind = \"draw\"\ndata = \"emoji\"\nbranch = \"generation\"\n";
+  return load_run_config(write_config(text),
+                         {"data.emoji.validation=[]", "data.emoji.test=[]", "log.every_steps=1",
+                          "log.tensorboard=false", "checkpoint.keep=10"});
+}
+
+TEST(RealStages, TwoTokenizerAndTwoDecoderStagesFollowEachOtherAndResumeBitForBitInsideEach) {
+  const RunConfig straight = four_stages(fresh_directory("straight"));
+  const RunConfig resumed = four_stages(fresh_directory("resumed"));
+  EXPECT_EQ(train_toy(straight, 1).losses.size(), 24U);
+  for (const int steps : {3, 6, 6, 5}) train_toy(resumed, 1, steps);  // at 3, 9, 15, 20
+  train_toy(resumed, 1);
+  EXPECT_EQ(first_difference(newest_tensors(straight.directory), newest_tensors(resumed.directory)),
+            "");
+
+  const auto after = [&](const std::string& step) {
+    return newest_tensors(straight.directory + "/checkpoints/step-00000000" + step);
+  };
+  const TensorMap both = after("18"), last = after("24");
+  int trunk = 0, generation = 0;
+  for (const auto& [name, tensor] : both) {
+    if (name.starts_with("model/tokenizer/")) EXPECT_TRUE(tensor.equal(last.at(name))) << name;
+    if (name.starts_with("model/y/trunk.") || name.starts_with("model/y/text_embedding") ||
+        name.starts_with("model/y/branch.understanding.")) {
+      EXPECT_TRUE(tensor.equal(last.at(name))) << name;
+      ++trunk;
+    }
+    if (name.starts_with("model/y/branch.generation.")) generation += !tensor.equal(last.at(name));
+  }
+  EXPECT_GT(trunk, 10);
+  EXPECT_GT(generation, 10);
+  EXPECT_TRUE(last.contains("objective/tokenizer/masked_patches/mimic_head.weight"));
 }
 
 TEST(Stages, PatternsOfFreezeMustFitSomethingAndLeaveSomething) {
