@@ -34,9 +34,9 @@ InferenceRun load_for_inference(const std::string& run_directory,
 
 // Which evaluations are asked for.
 struct EvaluationChoice {
-  std::vector<std::string> stages;      // names; empty = the last stage that trained each model
-  std::vector<std::string> objectives;  // names; empty = all of these stages
-  std::string directory;                // for pictures; created
+  std::vector<std::string> stages = {};      // names; empty = the last that trained each model
+  std::vector<std::string> objectives = {};  // names; empty = all of these stages
+  std::string directory = {};                // for pictures; created
 };
 
 struct StageEvaluation {

@@ -89,7 +89,9 @@ TEST(RealStages, TwoTokenizerAndTwoDecoderStagesFollowEachOtherAndResumeBitForBi
   const TensorMap both = after("18"), last = after("24");
   int trunk = 0, generation = 0;
   for (const auto& [name, tensor] : both) {
-    if (name.starts_with("model/tokenizer/")) EXPECT_TRUE(tensor.equal(last.at(name))) << name;
+    if (name.starts_with("model/tokenizer/")) {
+      EXPECT_TRUE(tensor.equal(last.at(name))) << name;
+    }
     if (name.starts_with("model/y/trunk.") || name.starts_with("model/y/text_embedding") ||
         name.starts_with("model/y/branch.understanding.")) {
       EXPECT_TRUE(tensor.equal(last.at(name))) << name;
