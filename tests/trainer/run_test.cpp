@@ -48,7 +48,13 @@ TEST(Run, LeavesEverythingInItsDirectory) {
 
 TEST(Run, LossFallsAndDoesNotDependOnTheNumberOfRanks) {
   const ToyResult one = train_toy(toy_config(fresh_directory("1"), 40), 1);
-  EXPECT_LT(one.losses.at(40), 0.7 * one.losses.at(1));
+  // Step 1 has no slot of the right branch yet.
+  const auto mean = [&](int64_t first, int64_t last) {
+    double sum = 0;
+    for (int64_t step = first; step <= last; ++step) sum += one.losses.at(step);
+    return sum / static_cast<double>(last - first + 1);
+  };
+  EXPECT_LT(mean(31, 40), 0.7 * mean(2, 6));
   for (const int world : {2, 3}) {
     const ToyResult other = train_toy(toy_config(fresh_directory("n"), 40), world);
     for (const auto& [step, loss] : one.losses) {

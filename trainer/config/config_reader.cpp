@@ -155,8 +155,9 @@ class ValueReader {
  public:
   ValueReader(Settings& settings, std::string file) : settings_(settings), file_(std::move(file)) {}
 
-  void read(const toml::table& table, const std::string& prefix) {
+  void read(const toml::table& table, const std::string& prefix, bool is_entry = false) {
     for (const auto& [name, node] : table) {
+      if (is_entry && name.str() == "name") continue;  // it stands in every key of the entry
       const std::string key = prefix + std::string(name.str());
       if (node.is_array_of_tables() && (key == "stage" || key.ends_with(".objectives"))) {
         read_entries(*node.as_array(), key + ".");
@@ -169,14 +170,12 @@ class ValueReader {
   }
 
  private:
-  // Entries of a list are addressed by their names, which stand in every key.
   void read_entries(const toml::array& entries, const std::string& prefix) {
     for (const auto& item : entries) {
-      toml::table entry = *item.as_table();
+      const toml::table& entry = *item.as_table();
       const auto kind = entry["kind"].value<std::string>();
       const auto name = entry["name"].value<std::string>();
-      entry.erase("name");
-      read(entry, prefix + (name ? *name : kind.value_or("")) + ".");
+      read(entry, prefix + (name ? *name : kind.value_or("")) + ".", /*is_entry=*/true);
     }
   }
 

@@ -72,7 +72,7 @@ TEST(RunConfig, OneTextIsAListOfOne) {
 
 TEST(RunConfig, UnknownKeyIsAnsweredWithFileLineAndNearestKey) {
   expect_in(message_of(std::string(kMinimal) + "weight_decya = 0.1\n"),
-            {"a.toml:14", "stage.codes.optimizer.weight_decya",
+            {"a.toml:15", "stage.codes.optimizer.weight_decya",
              "did you mean stage.codes.optimizer.weight_decay?"});
   expect_in(message_of("sed = 1\n"), {"a.toml:1", "did you mean seed?"});
 }
@@ -117,7 +117,7 @@ TEST(RunConfig, UnknownKindsAreErrorsThatNameTheKnownOnes) {
             {"a.toml:1", "no kind \"tokenizer\"", "residual_image_tokenizer, y_decoder"});
   expect_in(message_of("[model.b]\nwidth = 3\n"), {"a.toml:1", "a kind is missing"});
   expect_in(message_of(std::string(kMinimal) + "[[stage.objectives]]\nkind = \"drawing\"\n"),
-            {"a.toml:14", "no kind \"drawing\"", "caption, answer, draw"});
+            {"a.toml:15", "no kind \"drawing\"", "caption, answer, draw"});
 }
 
 TEST(RunConfig, ThingsWithoutANameSayHowTheyAreNamed) {
@@ -127,7 +127,7 @@ TEST(RunConfig, ThingsWithoutANameSayHowTheyAreNamed) {
 
 TEST(RunConfig, TwoObjectivesOfOneKindNeedNames) {
   const std::string second = "[[stage.objectives]]\nkind = \"toy_regression\"\n";
-  expect_in(message_of(kMinimal + second), {"a.toml:14", "two objectives called toy_regression"});
+  expect_in(message_of(kMinimal + second), {"a.toml:15", "two objectives called toy_regression"});
   EXPECT_EQ(message_of(kMinimal + second + "name = \"other\"\n"), "no error");
 }
 
@@ -150,7 +150,7 @@ TEST(RunConfig, NamesOfThingsThatAreNotThereAreAnsweredWithThoseThatAre) {
 
 TEST(RunConfig, ResolvedFileReadsBackTheSameAndTellsOrigins) {
   const RunConfig config = load_run_config(write_config(kMinimal), {"seed=9"});
-  expect_in(config.resolved, {"seed = 9  # --set", "a.toml:7", "# default"});
+  expect_in(config.resolved, {"seed = 9  # --set", "a.toml:9", "# default"});
   const RunConfig again = load_run_config(write_config(config.resolved));
   EXPECT_EQ(again.values, config.values);
   const RunConfig small = small_config(fresh_directory("run"));

@@ -20,8 +20,8 @@ namespace {
 class YObjectives : public ::testing::Test {
  protected:
   struct Made {
-    Made(const RunConfig& config, Communicator& comm)
-        : things(config, comm, at::kCPU), stage(things, config.stages[1], /*for_training=*/true) {}
+    Made(const RunConfig& config, Communicator& comm, bool for_training = true)
+        : things(config, comm, at::kCPU), stage(things, config.stages[1], for_training) {}
     YDecoder& y() { return things.model_as<YDecoder>("y", "a test"); }
     NamedThings things;
     Stage stage;
@@ -74,8 +74,9 @@ TEST_F(YObjectives, AFreshModelGuessesCodesAndTokensAboutUniformly) {
     const auto losses = made.stage.compute(batch);
     for (size_t i = 0; i < losses.size(); ++i) {
       if (!losses[i].defined()) continue;
-      const bool is_draw = made.stage.losses()[i].name == "draw";
-      EXPECT_NEAR(losses[i].item<double>() / counts[i], std::log(is_draw ? 16.0 : vocabulary), 0.5)
+      // Logits of unit variance cost half a nat more than equal ones.
+      const double choices = made.stage.losses()[i].name == "draw" ? 16.0 : vocabulary;
+      EXPECT_NEAR(losses[i].item<double>() / counts[i], std::log(choices) + 0.5, 0.5)
           << made.stage.losses()[i].name;
     }
   }
@@ -86,11 +87,13 @@ TEST_F(YObjectives, EvaluationDoesNotDependOnTheNumberOfRanks) {
   std::filesystem::create_directories(directory);
   const EvaluationRequest request{
       .directory = directory, .picture_prefix = "both-", .split = "validation", .max_samples = 6};
-  Made single(config_, *comm_);
+  // Not for training: then nothing is exchanged while they are built, one after the other, as
+  // threads share the generator that weights are drawn from.
+  Made single(config_, *comm_, /*for_training=*/false);
   const std::vector<Section> expected = single.stage.evaluate(request);
   EXPECT_TRUE(std::filesystem::exists(directory + "/both-draw-drawn-seen.png"));
   auto ranks = make_thread_communicators(2);
-  Made mine(config_, *ranks[0]), other(config_, *ranks[1]);
+  Made mine(config_, *ranks[0], false), other(config_, *ranks[1], false);
   std::thread helper([&] { other.stage.evaluate(request); });
   const std::vector<Section> got = mine.stage.evaluate(request);
   helper.join();
