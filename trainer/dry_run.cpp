@@ -16,6 +16,7 @@
 #include "trainer/host/device.h"
 #include "trainer/named/named_things.h"
 #include "trainer/stage.h"
+#include "trainer/update/precision.h"
 
 namespace espalier {
 namespace {
@@ -91,14 +92,14 @@ struct Memory {
 };
 
 void report_stage(const Stage& stage, const Memory& memory, int world_size,
-                  std::ostringstream& report) {
+                  const std::string& precision, std::ostringstream& report) {
   const StageConfig& config = stage.config();
   int64_t count = 0;
   for (const ParameterGroup& group : stage.parameter_groups()) count += numbers_of(group);
   report << "stage " << config.name << " (trains " << config.trains << ")\n  " << config.steps
          << " steps of " << config.batch_size << " samples: " << config.slots() / world_size
          << " micro-batches of " << config.micro_batch_size << " on each of " << world_size
-         << " ranks, " << config.precision << "\n  " << count << " parameters";
+         << " ranks, " << precision << "\n  " << count << " parameters";
   for (const ParameterGroup& group : stage.parameter_groups()) {
     report << ", " << group.name << " " << numbers_of(group);
   }
@@ -142,7 +143,8 @@ std::string dry_run(const RunConfig& config, int world_size) {
       }
     }
     memory.average = stage_config.ema_decay > 0 ? memory.parameters : 0;
-    report_stage(stage, memory, world_size, report);
+    report_stage(stage, memory, world_size,
+                 resolve_precision(things.device().type(), stage_config.precision), report);
     trained[stage_config.trains] = memory.state;
     largest_checkpoint = std::max(largest_checkpoint, memory.checkpoint());
   }

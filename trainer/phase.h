@@ -17,7 +17,7 @@ enum class Phase : uint8_t {
   kForwardBackward,
   kReduce,  // the rest of the gradients is summed over ranks
   kOptimizer,
-  kStatistics,  // what a stage updates outside of the gradients
+  kStatistics,  // what an objective updates outside of the gradients
   kCheckpoint,
   kEvaluate,
   kFinished,  // the work is done; the process winds down

@@ -6,28 +6,22 @@
 
 namespace espalier {
 
-// Each is defined in the folder of its name.
-void add_residual_image_tokenizer(Registry&);
-void add_y_decoder(Registry&);
-void add_efficientnet_lite0(Registry&);
-void add_residual_evolution(Registry&);
-void add_masked_patches(Registry&);
-void add_caption(Registry&);
-void add_answer(Registry&);
-void add_draw(Registry&);
+// One line for each room: the kind is declared by add_KIND(), in the folder or file of its name.
+#define ESPALIER_ROOMS(room)                                                                       \
+  room(residual_image_tokenizer) room(y_decoder) room(efficientnet_lite0) room(residual_evolution) \
+      room(masked_patches) room(caption) room(answer) room(draw)
+
+#define ESPALIER_DECLARE(kind) void add_##kind(Registry&);
+ESPALIER_ROOMS(ESPALIER_DECLARE)
+#undef ESPALIER_DECLARE
 
 namespace {
 
 Registry built_in() {
   Registry all;
-  add_residual_image_tokenizer(all);
-  add_y_decoder(all);
-  add_efficientnet_lite0(all);
-  add_residual_evolution(all);
-  add_masked_patches(all);
-  add_caption(all);
-  add_answer(all);
-  add_draw(all);
+#define ESPALIER_ADD(kind) add_##kind(all);
+  ESPALIER_ROOMS(ESPALIER_ADD)
+#undef ESPALIER_ADD
   return all;
 }
 

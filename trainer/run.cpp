@@ -53,7 +53,7 @@ class TrainingRun {
   std::optional<LoadedCheckpoint> find_checkpoint();
   RunPosition report_start(const std::optional<LoadedCheckpoint>& checkpoint);
   RunOutcome run_stage(size_t index, RunPosition position,
-                       const std::optional<LoadedCheckpoint>& checkpoint);
+                       std::optional<LoadedCheckpoint>& checkpoint);
   void resume(const LoadedCheckpoint& checkpoint, const RunPosition& position, Stage& stage,
               StepLoop& loop);
   RunOutcome train(Stage& stage, StepLoop& loop, RunPosition position);
@@ -62,6 +62,7 @@ class TrainingRun {
   void save(const RunPosition& position, Stage& stage, const StepLoop* loop);
   void finish_stage(size_t index, Stage& stage, StepLoop& loop);
   void evaluate(Stage& stage, int64_t step, bool is_final);
+  void forget_evaluations(size_t from);
   bool is_evaluated(size_t index);
   std::string evaluation_path(const std::string& stage) const;
   int64_t steps_before(size_t index) const;
@@ -91,7 +92,7 @@ RunOutcome TrainingRun::run() {
       CheckpointerOptions{RunDirectory::checkpoints(config_.directory), config_.checkpoint.keep,
                           generation_},
       [this](const json& entry) { event(entry); });
-  const std::optional<LoadedCheckpoint> checkpoint = find_checkpoint();
+  std::optional<LoadedCheckpoint> checkpoint = find_checkpoint();
   const RunPosition start = report_start(checkpoint);
   write_status("running");
   observer_.on_phase(Phase::kSetup);
@@ -101,12 +102,16 @@ RunOutcome TrainingRun::run() {
       left_by_objectives_["objective/" + name] = tensor;
     }
   }
+  // Not before the checkpoint was found to fit: a mistaken command leaves the run as it was.
+  if (is_first()) replace_durably(config_.directory + "/config.toml", config_.resolved);
   for (auto i = static_cast<size_t>(start.stage_index); i < config_.stages.size(); ++i) {
-    const bool goes_on = checkpoint && static_cast<int64_t>(i) == start.stage_index;
-    RunPosition position = goes_on ? start : RunPosition{};
+    RunPosition position = checkpoint ? start : RunPosition{};
     position.stage_index = static_cast<int64_t>(i);
-    if (position.is_complete && is_evaluated(i)) continue;
-    if (run_stage(i, position, goes_on ? checkpoint : std::nullopt) == RunOutcome::kStopped) {
+    if (position.is_complete && is_evaluated(i)) {
+      checkpoint.reset();
+      continue;
+    }
+    if (run_stage(i, position, checkpoint) == RunOutcome::kStopped) {
       event({{"event", "stopped"}, {"step", checkpointer_->last_step()}});
       write_status("stopped");
       return RunOutcome::kStopped;
@@ -167,7 +172,6 @@ std::optional<LoadedCheckpoint> TrainingRun::find_checkpoint() {
 }
 
 RunPosition TrainingRun::report_start(const std::optional<LoadedCheckpoint>& checkpoint) {
-  if (is_first()) replace_durably(config_.directory + "/config.toml", config_.resolved);
   json start = {{"event", "started"},         {"generation", generation_},
                 {"world_size", comm_.size()}, {"backend", std::string(comm_.backend())},
                 {"device", device_.str()},    {"step", checkpoint ? checkpoint->step : 0}};
@@ -190,14 +194,16 @@ RunPosition TrainingRun::report_start(const std::optional<LoadedCheckpoint>& che
   return position;
 }
 
-// `checkpoint`: the one to go on from, where the stage was begun before.
+// `checkpoint`: the one to go on from, where the stage was begun before. It is let go as soon as
+// its tensors have been copied: it holds everything a second time.
 RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
-                                  const std::optional<LoadedCheckpoint>& checkpoint) {
+                                  std::optional<LoadedCheckpoint>& checkpoint) {
   const StageConfig& config = config_.stages[index];
   observer_.on_phase(Phase::kSetup);
   Stage stage(things_, config, /*for_training=*/!position.is_complete);
   if (position.is_complete) {
     restore_objectives(*checkpoint, stage);
+    checkpoint.reset();
     evaluate(stage, position.stage_step, /*is_final=*/true);
     return RunOutcome::kFinished;
   }
@@ -209,6 +215,8 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
                    if (log_) log_->metrics(report);
                  }});
   if (checkpoint) resume(*checkpoint, position, stage, loop);
+  checkpoint.reset();
+  forget_evaluations(index);
   position.data_fingerprint = stage.data_fingerprint();
   event({{"event", "stage_started"},
          {"stage", config.name},
@@ -244,14 +252,15 @@ RunOutcome TrainingRun::train(Stage& stage, StepLoop& loop, RunPosition position
     position.stage_step = loop.steps_done();
     position.bad_steps = loop.bad_steps();
     if (!trained) return stop(stage, loop, position);
+    // Before the checkpoint of the same step: after a kill the run goes on behind it.
+    if (is_due(config_.evaluation.every_steps)) {
+      loop.flush_report();
+      evaluate_with_averages(stage, loop, position.stage_step);
+    }
     if (is_due(config_.checkpoint.every_steps)) {
       observer_.on_phase(Phase::kCheckpoint);
       loop.flush_report();
       save(position, stage, &loop);
-    }
-    if (is_due(config_.evaluation.every_steps)) {
-      loop.flush_report();
-      evaluate_with_averages(stage, loop, position.stage_step);
     }
   }
   return RunOutcome::kFinished;
@@ -345,6 +354,15 @@ void TrainingRun::evaluate(Stage& stage, int64_t step, bool is_final) {
          {"stage_step", step},
          {"is_final", is_final},
          {"seconds", seconds_since(start)}});
+}
+
+// Those of stages that are about to be trained, or will be: they are of other weights.
+void TrainingRun::forget_evaluations(size_t from) {
+  if (!is_first()) return;
+  for (size_t i = from; i < config_.stages.size(); ++i) {
+    std::error_code ignored;
+    fs::remove(evaluation_path(config_.stages[i].name), ignored);
+  }
 }
 
 bool TrainingRun::is_evaluated(size_t index) {

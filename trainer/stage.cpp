@@ -31,6 +31,10 @@ std::string held_out_split(const RunConfig& config, const std::string& name,
 
 }  // namespace
 
+std::string where_of(const ObjectiveContext& context) {
+  return "stage." + context.stage.name + ".objectives." + context.objective.name;
+}
+
 std::string model_prefix(const std::string& model) { return "model/" + model + "/"; }
 
 std::string objective_prefix(const std::string& model, const std::string& objective) {
@@ -58,7 +62,7 @@ Stage::Stage(NamedThings& things, const StageConfig& config, bool for_training)
   }
   collect_losses();
   collect_groups();
-  if (for_training) freeze();
+  freeze();
 }
 
 Stage::~Stage() {
@@ -138,6 +142,7 @@ void Stage::freeze() {
       }
       if (is_frozen) {
         frozen_.push_back(parameter);
+        frozen_names_.push_back(full);
         parameter.set_requires_grad(false);
       } else {
         kept.push_back(parameter);
@@ -212,9 +217,12 @@ std::vector<at::Tensor> Stage::compute(const SlotBatch& batch) {
   return sums;
 }
 
-void Stage::after_update(Communicator& comm) {
+void Stage::after_update(Communicator& comm, int64_t step) {
   model_.weights_updated();
-  for (const auto& objective : objectives_) objective->after_update(comm);
+  const std::vector<bool> runs = plan_.runs_in(step);  // the same on every rank
+  for (size_t i = 0; i < objectives_.size(); ++i) {
+    if (runs[i]) objectives_[i]->after_update(comm);
+  }
 }
 
 void Stage::skip_update() {

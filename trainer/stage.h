@@ -46,6 +46,7 @@ class Stage {
   const std::vector<ParameterGroup>& parameter_groups() const { return groups_; }
   // As they are called in a checkpoint, in the order of the groups.
   const std::vector<std::string>& parameter_names() const { return parameter_names_; }
+  const std::vector<std::string>& frozen_names() const { return frozen_names_; }
   const std::vector<StageLoss>& losses() const { return losses_; }
 
   // By group: whether any slot of the step, on any rank, reaches it.
@@ -63,7 +64,8 @@ class Stage {
   // By loss the sum over this slot's targets, undefined where it has none.
   std::vector<at::Tensor> compute(const SlotBatch& batch);
 
-  void after_update(Communicator& comm);
+  // Of the objectives that had a slot in the step.
+  void after_update(Communicator& comm, int64_t step);
   void skip_update();
   void state_changed();
 
@@ -95,6 +97,7 @@ class Stage {
   std::vector<std::string> parameter_names_;
   std::vector<std::vector<size_t>> groups_of_;  // by objective: indices of groups that it reaches
   std::vector<at::Tensor> frozen_;
+  std::vector<std::string> frozen_names_;
 };
 
 // Names in a checkpoint.

@@ -30,7 +30,8 @@ class BytePairTokenizer {
   std::vector<int32_t> encode(std::string_view text,
                               SpecialTokens special = SpecialTokens::kAsText) const;
   // Special tokens are left out. The bytes need not be valid UTF-8 when a model made the ids; see
-  // replace_invalid_utf8() in data/utf8.h. Throws std::out_of_range for an id that does not exist.
+  // replace_invalid_utf8() in data/text/utf8.h. Throws std::out_of_range for an id that does not
+  // exist.
   std::string decode(const std::vector<int32_t>& ids) const;
 
   int vocabulary_size() const { return static_cast<int>(bytes_of_.size()); }

@@ -116,12 +116,16 @@ void restore_loop(const LoadedCheckpoint& checkpoint, const StageConfig& config,
 }
 
 void inherit_objectives(const TensorMap& earlier, Stage& stage) {
+  // Parameters, frozen ones too; not what a stage derives from its own data, such as means.
+  std::vector<std::string> names = stage.parameter_names();
+  names.insert(names.end(), stage.frozen_names().begin(), stage.frozen_names().end());
+  const TensorMap state = stage.state();
   TensorMap from, to;
-  for (const auto& [name, tensor] : stage.state()) {
+  for (const std::string& name : names) {
     const auto found = earlier.find(name);
-    if (found == earlier.end() || !tensor.requires_grad()) continue;
+    if (found == earlier.end()) continue;
     from[name] = found->second;
-    to[name] = tensor;
+    to[name] = state.at(name);
   }
   if (to.empty()) return;
   copy_tensors(from, to, "objectives of an earlier stage, for stage " + stage.config().name);

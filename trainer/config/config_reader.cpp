@@ -1,6 +1,7 @@
 // A TOML file becomes a RunConfig: first the named things, so that their settings can be declared,
 // then every value.
 #include <algorithm>
+#include <cctype>
 #include <fstream>
 #include <sstream>
 
@@ -17,6 +18,13 @@ namespace {
 
 std::string at_line(const std::string& file, const toml::node& node) {
   return file + ":" + std::to_string(node.source().begin.line);
+}
+
+// Names stand in keys, file names and tables of TOML.
+bool is_name(const std::string& text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-';
+  });
 }
 
 struct NamedTable {
@@ -48,6 +56,10 @@ std::vector<NamedTable> named_things(const toml::table& root, const std::string&
                       what + ".NAME]");
   }
   for (const auto& [key, value] : *node->as_table()) {
+    if (value.is_table() && !is_name(std::string(key.str()))) {
+      throw ConfigError(at_line(file, value) + ": \"" + std::string(key.str()) +
+                        "\" is no name: letters, digits, _ and - only");
+    }
     if (value.is_table()) continue;
     throw ConfigError(at_line(file, value) + ": " + what + "." + std::string(key.str()) +
                       ": a name is missing; write [" + what + ".NAME] and below it " +
@@ -96,10 +108,6 @@ void find_things(const toml::table& root, const std::string& file, RunConfig& co
       }
     }
   }
-}
-
-bool is_name(const std::string& text) {
-  return !text.empty() && text.find_first_of(".*/ ") == std::string::npos;
 }
 
 void find_objectives(const toml::table& entry, const std::string& file, StageConfig& stage) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "trainer/errors.h"
+#include "trainer/named/sample_fields.h"
 #include "trainer/registry.h"
 
 namespace espalier {
@@ -88,7 +89,12 @@ void validate(const RunConfig& config) {
     throw ConfigError("nothing to train: add a [[stage]] with name, trains and objectives");
   }
   for (const TextConfig& text : config.texts) {
-    config.data_named(text.data, "text." + text.name + ".data");
+    const std::string where = "text." + text.name;
+    config.data_named(text.data, where + ".data");
+    for (const std::string& field : text.fields) field_texts(Sample{}, field, where + ".fields");
+    for (const std::string& field : text.frequent_fields) {
+      field_texts(Sample{}, field, where + ".frequent_fields");
+    }
   }
   for (const ModelConfig& model : config.models) {
     model.settings->validate(config, "model." + model.name);

@@ -145,7 +145,7 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
 // What needs the world size: batches that divide. Throws ConfigError with the nearest right sizes.
 void validate_for_world(const RunConfig& config, int world_size);
 
-// Names that refer to nothing, models that nobody trains: what is wrong before any data is read.
+// Names that refer to nothing, kinds that do not fit: what is wrong before any data is read.
 void validate(const RunConfig& config);
 
 // Fields that some objective of the run needs of a data set: samples without them are bad in every

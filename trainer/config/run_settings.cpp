@@ -1,5 +1,6 @@
 // Names, ranges and help of the settings that every run has.
 #include "trainer/config/run_config.h"
+#include "trainer/registry.h"
 
 namespace espalier {
 namespace {
@@ -129,7 +130,8 @@ void declare_optimizer(SettingsScope s, OptimizerConfig& o) {
 void declare_stage(SettingsScope s, StageConfig& stage) {
   s.add("trains", stage.trains, {.help = "Name of the model whose weights the stage updates."});
   s.add("freeze", stage.freeze,
-        {.help = "Parameters of that model that stay as they are, by name: trunk.*"});
+        {.help = "Parameters of that model, or of an objective's own, that stay as they are, by "
+                 "pattern: trunk.*, masked_patches.*. Codebooks are no parameters."});
   s.add("steps", stage.steps,
         {.help = "Updates of the weights.", .unit = "steps", .min = 1, .max = kManySteps});
   s.add("batch_size", stage.batch_size,
@@ -151,9 +153,9 @@ void declare_stage(SettingsScope s, StageConfig& stage) {
   declare_optimizer(s.below("optimizer"), stage.optimizer);
   for (ObjectiveConfig& objective : stage.objectives) {
     SettingsScope scope = s.below("objectives").below(objective.name);
-    scope.add(
-        "kind", objective.kind,
-        {.help = "What is learned; a folder of trainer/objectives.", .choices = {objective.kind}});
+    scope.add("kind", objective.kind,
+              {.help = "What is learned: " + registry().names_of_objectives() + ".",
+               .choices = {objective.kind}});
     scope.add("share", objective.share,
               {.help = "Share of the micro-batches it gets, relative to the shares of the others; "
                        "0 = it takes part in every micro-batch.",

@@ -15,7 +15,7 @@ at::Tensor nearest_neighbour_answers(const at::Tensor& reference,
                                      const at::Tensor& reference_labels, const at::Tensor& queries,
                                      int64_t k) {
   const torch::NoGradGuard no_gradient;
-  // Evaluation may run in bf16, whose rounding swaps neighbours.
+  // A caller may run in bf16, whose rounding swaps neighbours.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   TORCH_CHECK(reference.size(0) > 0, "nearest neighbours: nothing to compare with");
   const auto unit = [](const at::Tensor& rows) {

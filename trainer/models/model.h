@@ -14,8 +14,8 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // The partition that tasks pass through, in a fixed order, e.g. trunk and each branch. A group
-  // that no objective of a step reaches is neither reduced nor updated.
+  // The partition that objectives pass through, in a fixed order, e.g. trunk and each branch. A
+  // group that no objective of a step reaches is neither reduced nor updated.
   virtual std::vector<ParameterGroup> parameter_groups() = 0;
 
   // Every persistent tensor by name, parameters included. They alias live storage: loading a

@@ -83,6 +83,28 @@ ResidualImageTokenizer::ResidualImageTokenizer(const ModelConfig& config, NamedT
   module_->to(things.device());
 }
 
+void ResidualImageTokenizer::require_image_size(const RunConfig& config, const std::string& data,
+                                                const std::string& asked_by) const {
+  const int64_t size = config.data_named(data, asked_by + ".data").image_size;
+  if (size == options().image_size) return;
+  throw ConfigError(asked_by + ": data." + data + ".image_size is " + std::to_string(size) +
+                    ", but model." + name_ + " is for images of " +
+                    std::to_string(options().image_size) + " pixels (image_size)");
+}
+
+const TeacherFeatures& ResidualImageTokenizer::teacher_of(NamedThings& things,
+                                                          const std::string& teacher,
+                                                          const std::string& data,
+                                                          const std::string& split,
+                                                          bool mirrored) const {
+  const int64_t side = options().latent_size / 2;
+  const TeacherFeatures& found = things.teacher(teacher, data, split, side, mirrored);
+  const int64_t channels = found.features.size(3);
+  if (channels == options().teacher_channels) return found;
+  throw ConfigError("teacher." + teacher + " has " + std::to_string(channels) +
+                    " channels; set model." + name_ + ".teacher_channels to that");
+}
+
 std::vector<ParameterGroup> ResidualImageTokenizer::parameter_groups() {
   return {{name_, module_->parameters()}};
 }

@@ -13,6 +13,7 @@ namespace espalier {
 
 class NamedThings;
 struct ModelConfig;
+struct TeacherFeatures;
 
 // [model.NAME] of kind "residual_image_tokenizer".
 struct ResidualImageTokenizerSettings : KindSettings {
@@ -35,6 +36,15 @@ class ResidualImageTokenizer : public Model {
   // Shared, not copied.
   ImageTokenizer& module() { return module_; }
   const ImageTokenizerOptions& options() const { return module_->options(); }
+
+  // ConfigError when the images of a data set are not of its size; `asked_by` needs them to be.
+  void require_image_size(const RunConfig& config, const std::string& data,
+                          const std::string& asked_by) const;
+  // A teacher's features on a map of half the latent's resolution: (N, views, positions / 4, C).
+  // ConfigError when they have other channels than the model's settings say. Collective.
+  const TeacherFeatures& teacher_of(NamedThings& things, const std::string& teacher,
+                                    const std::string& data, const std::string& split,
+                                    bool mirrored) const;
 
  private:
   std::string name_;

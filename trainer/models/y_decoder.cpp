@@ -103,7 +103,12 @@ void YDecoderSettings::add_part(const std::string& table, const std::string& nam
 }
 
 void YDecoderSettings::validate(const RunConfig& config, const std::string& where) const {
-  config.model_named(image_tokenizer, where + ".image_tokenizer");
+  const ModelConfig& tokenizer = config.model_named(image_tokenizer, where + ".image_tokenizer");
+  if (tokenizer.kind != "residual_image_tokenizer") {
+    throw ConfigError(where + ".image_tokenizer = \"" + image_tokenizer +
+                      "\": that model is of kind " + tokenizer.kind +
+                      ", which has no image codes; residual_image_tokenizer has");
+  }
   config.text_named(text, where + ".text");
   if (branches.empty()) {
     throw ConfigError(where + " has no branch; add a table [" + where + ".branch.NAME]");

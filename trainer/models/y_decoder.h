@@ -26,7 +26,7 @@ struct YDecoderSettings : KindSettings {
 
   std::string image_tokenizer;
   std::string text;
-  int64_t max_text_tokens = 96;
+  int64_t max_text_tokens = 64;
   YModelOptions options;  // of the module; sizes of text and images follow from what it reads
   std::vector<BranchSettings> branches;
 
@@ -55,7 +55,7 @@ class YDecoder : public Model {
   int64_t image_positions() const { return module_->options().image_positions; }
   // Token ids; ConfigError when the text has more than max_text_tokens.
   std::vector<int64_t> encode(const std::string& text) const;
-  int64_t max_text_tokens() const { return max_text_tokens_; }
+  int64_t max_text_tokens() const { return max_text_tokens_; }  // of encode(), and when writing
 
   TokenRows to_device(TokenRows rows) const;
   // Image inputs of `codes` (samples, positions, stages) for sequences that read them; `semantics`

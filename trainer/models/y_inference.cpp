@@ -13,7 +13,6 @@ namespace espalier {
 namespace {
 
 constexpr uint64_t kDrawStream = 0x64726177;
-constexpr int64_t kLongestCaption = 48;  // tokens, when writing one
 
 }  // namespace
 
@@ -40,8 +39,9 @@ std::vector<std::string> write_captions(YDecoder& model, int64_t branch,
   const ImageCodes codes =
       encode_images(tokenizer.module(), images_to_tensor(fitted).to(model.device()), 1);
   std::vector<std::string> captions;
-  for (const auto& ids : write_answers(model, branch, {model.text().tokens().caption},
-                                       codes.codes[0], codes.semantics[0], kLongestCaption)) {
+  for (const auto& ids :
+       write_answers(model, branch, {model.text().tokens().caption}, codes.codes[0],
+                     codes.semantics[0], model.max_text_tokens())) {
     captions.push_back(model.text().decode(ids));
   }
   return captions;

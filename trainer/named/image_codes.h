@@ -22,7 +22,7 @@ struct ImageCodes {
 // picture keeps its group but not always its name ("left arrow").
 constexpr int64_t kViews = 4;
 constexpr bool is_mirrored(int64_t view) { return view == 1 || view == 3; }
-at::Tensor view_of(const at::Tensor& images, int64_t view);
+at::Tensor view_of(const at::Tensor& images, int64_t view);  // (B, 3, S, S) in [-1, 1], and back
 
 // Images through the frozen tokenizer, in batches. `views` from the first on.
 // `on_batch`, where given, hears how many images of all views are done.
@@ -33,7 +33,8 @@ ImageCodes encode_images(ImageTokenizer& tokenizer, const at::Tensor& images, in
 ImageCodes encode_image_set(ImageTokenizer& tokenizer, const ImageSet& data, Communicator& comm,
                             at::Device device, int64_t views, const WorkListener& on_work = {});
 
-// Code vectors of the pixel stages, scaled so that their sums have about unit variance.
+// Code vectors of the pixel stages, scaled so that their sums have about unit variance:
+// (stages, codes, channels).
 at::Tensor scaled_codebooks(const ImageTokenizer& tokenizer);
 
 // codes (.., stages) -> (stages, .., channels): sums of the code vectors of stages 0..s.

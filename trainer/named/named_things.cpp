@@ -6,10 +6,13 @@
 #include <torch/torch.h>
 
 #include "models/errors.h"
+#include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
+#include "trainer/host/collective_text.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/named/teacher_features.h"
+#include "trainer/record/run_directory.h"
 #include "trainer/registry.h"
 
 namespace espalier {
@@ -29,7 +32,6 @@ Model& NamedThings::model(const std::string& name) {
   if (found != models_.end()) return *found->second;
   const ModelConfig& config = config_.model_named(name, "a model");
   std::unique_ptr<Model> made = registry().model(config.kind, "model." + name).make(config, *this);
-  built_.push_back(name);  // after those it reads
   return *models_.emplace(name, std::move(made)).first->second;
 }
 
@@ -56,15 +58,32 @@ const ImageSet& NamedThings::images(const std::string& data, const std::string& 
       .first->second;
 }
 
+// On rank 0. A run that goes on must not give its token ids another meaning.
+std::string NamedThings::keep_text(const std::string& path, const TextVocabulary& learned) const {
+  if (!std::filesystem::is_directory(config_.directory)) return "";
+  const bool goes_on = std::filesystem::exists(path) &&
+                       !list_checkpoints(RunDirectory::checkpoints(config_.directory)).empty();
+  const std::string before = goes_on ? read_text_file(path) : "";
+  const std::string candidate = path + ".learned";
+  learned.tokenizer().save(candidate);
+  const bool differs = goes_on && read_text_file(candidate) != before;
+  if (differs) {
+    std::filesystem::remove(candidate);
+    throw ConfigError(path + " was learned from other texts or with other settings than now, and " +
+                      "the run's weights go with it; set them back, or choose another " +
+                      "run.directory");
+  }
+  rename_durably(candidate, path);
+  return "";
+}
+
 TextVocabulary NamedThings::load_or_learn(const TextConfig& config) {
   const std::string path = config_.directory + "/text-" + config.name + ".json";
   if (!for_training_ && std::filesystem::exists(path)) {
     return TextVocabulary(BytePairTokenizer::load(path));
   }
   TextVocabulary learned = learn_vocabulary(config, images(config.data, "train"));
-  if (for_training_ && comm_.rank() == 0 && std::filesystem::is_directory(config_.directory)) {
-    replace_file(path, [&](const std::string& file) { learned.tokenizer().save(file); });
-  }
+  if (for_training_) on_rank_0(comm_, [&] { return keep_text(path, learned); });
   return learned;
 }
 
@@ -105,7 +124,9 @@ const TeacherFeatures& NamedThings::teacher(const std::string& name, const std::
       .weights_path = config.weights,
       .side = side,
       .mirrored = mirrored,
-      .cache_path = folder + "/" + name + "-" + data + "-" + split + ".safetensors"};
+      .cache_path = folder + "/" + name + "-" + data + "-" + split + "-" + std::to_string(side) +
+                    (mirrored ? "-mirrored" : "") + ".safetensors",
+      .keep = for_training_};  // an evaluation may be of other shards than the run's own
   TeacherFeatures result;
   result.features = teacher_features(comm_, teacher_network, request, on_work_);
   if (split == "train") result.mean = centre_features(result.features);

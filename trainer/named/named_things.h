@@ -47,7 +47,6 @@ class NamedThings {
     if (model == nullptr) refuse_kind(name, asked_by);
     return *model;
   }
-  const std::vector<std::string>& built_models() const { return built_; }  // in order
   // Its weights changed: every model hears of it, and codes made with it are dropped.
   void model_changed(const std::string& name);
 
@@ -56,7 +55,6 @@ class NamedThings {
   // `side` is that of the square map of features that is wanted.
   const TeacherFeatures& teacher(const std::string& name, const std::string& data,
                                  const std::string& split, int64_t side, bool mirrored);
-  int64_t teacher_channels(const std::string& name) { return network(name).channels(); }
   // Of all samples of a split, by the image tokenizer `model`.
   const ImageCodes& image_codes(const std::string& model, const std::string& data,
                                 const std::string& split, int64_t views);
@@ -69,6 +67,7 @@ class NamedThings {
 
   const Teacher& network(const std::string& name);
   TextVocabulary load_or_learn(const TextConfig& config);
+  std::string keep_text(const std::string& path, const TextVocabulary& learned) const;
   [[noreturn]] void refuse_kind(const std::string& name, const std::string& asked_by) const;
 
   const RunConfig& config_;
@@ -77,7 +76,6 @@ class NamedThings {
   bool for_training_;
   WorkListener on_work_;
   std::map<std::string, std::unique_ptr<Model>> models_;
-  std::vector<std::string> built_;
   std::map<std::string, std::unique_ptr<Teacher>> teachers_;
   std::map<std::string, TextVocabulary> texts_;
   std::map<std::pair<std::string, std::string>, ImageSet> images_;

@@ -123,7 +123,7 @@ at::Tensor teacher_features(Communicator& comm, const Teacher& network,
   }
   if (is_first) spdlog::info("teacher: computing features of {} images", images.size(0));
   features = compute_on_all(comm, network, images, shape, on_work);
-  if (is_first) write_cache(request.cache_path, key, features);
+  if (is_first && request.keep) write_cache(request.cache_path, key, features);
   return features;
 }
 

@@ -18,7 +18,8 @@ struct TeacherRequest {
   std::string weights_path;  // of the network
   int64_t side = 4;          // of the square map of features
   bool mirrored = false;     // every image is also shown left-right reversed
-  std::string cache_path;    // "" = keep nothing
+  std::string cache_path;    // "" = none
+  bool keep = true;          // what had to be made is kept there
 };
 
 // What the frozen teacher sees in a set of images, computed once. The work is split over the ranks,

@@ -107,4 +107,7 @@ struct ObjectiveContext {
   bool for_training = true;  // false: only state() and evaluate() will be called
 };
 
+// "stage.codes.objectives.masked_patches": how an error calls it.
+std::string where_of(const ObjectiveContext& context);
+
 }  // namespace espalier

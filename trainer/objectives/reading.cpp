@@ -31,7 +31,9 @@ ReadingObjective::ReadingObjective(const ObjectiveContext& context, const Readin
       branch_(model_.module()->branch_index(settings.branch)),
       weight_(settings.weight),
       seed_(static_cast<uint64_t>(context.run.seed)),
-      order_seed_(context.order_seed) {}
+      order_seed_(context.order_seed) {
+  model_.image_tokenizer().require_image_size(context.run, data_, where_of(context));
+}
 
 void ReadingObjective::learn(const ObjectiveContext& context) {
   if (!context.for_training) return;

@@ -25,8 +25,9 @@ struct ReadingSettings : ObjectiveSettings {
 };
 
 struct ReadingBatch : ObjectiveBatch {
-  TokenRows rows;  // all but the image inputs
-  at::Tensor target_rows, targets;
+  TokenRows rows;             // all but the image inputs
+  at::Tensor target_rows;     // (targets) int64: rows that predict a token
+  at::Tensor targets;         // (targets) int64: the token ids
   at::Tensor samples, views;  // (B) int64
 };
 

@@ -20,7 +20,9 @@ Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
     state_["steps/" + group.name] = group.steps;
     for (const at::Tensor& parameter : source.parameters) {
       TORCH_CHECK(index < names.size(), "more parameters than names: ", names.size());
-      const bool decays = parameter.dim() >= 2 && !fits_any_pattern(config.no_decay, names[index]);
+      // By the name without "model/NAME/".
+      const std::string name = names[index].substr(names[index].rfind('/') + 1);
+      const bool decays = parameter.dim() >= 2 && !fits_any_pattern(config.no_decay, name);
       Group::Part& part = group.parts[decays ? 0 : 1];
       part.parameters.push_back(parameter);
       part.means.push_back(torch::zeros_like(parameter, at::MemoryFormat::Preserve));

@@ -85,7 +85,7 @@ bool StepLoop::step() {
   const bool applied = apply_gradients();
   clock_.enter(Phase::kStatistics);
   if (applied) {
-    stage_.after_update(comm_);
+    stage_.after_update(comm_, steps_done_);
     average_->update(steps_done_);
   } else {
     stage_.skip_update();

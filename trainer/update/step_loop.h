@@ -52,7 +52,7 @@ class StepLoop {
   void set_position(int64_t steps_done, int64_t bad_steps);
 
   // Trains one step. False: the ranks agreed to stop, and nothing was changed. Throws
-  // DoNotRequeueError when gradients were not finite too many times in a row.
+  // NumericError when gradients were not finite too many times in a row.
   bool step();
 
   // Collective. Reports the last step now. Call before a checkpoint, an evaluation and the end.

@@ -13,7 +13,6 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kLongestAnswer = 24;  // tokens that evaluation waits for
 constexpr int64_t kExamples = 12;
 
 struct AnswerSettings : ReadingSettings {
@@ -23,9 +22,14 @@ struct AnswerSettings : ReadingSettings {
   void declare(SettingsScope scope) override {
     declare_reading(scope);
     scope.add("question", question, {.help = "What is asked of every image."});
-    scope.add("field", field, {.help = "Field of a sample that holds the answer."});
+    scope.add("field", field,
+              {.help = "Field of a sample that holds the answer; of keywords, the first."});
   }
   std::vector<std::string> data_fields() const override { return {field}; }
+  void validate(const RunConfig& config, const std::string& where) const override {
+    ReadingSettings::validate(config, where);
+    field_texts(Sample{}, field, where + ".field");
+  }
 };
 
 class Answer : public ReadingObjective {
@@ -85,7 +89,7 @@ std::vector<Baseline> Answer::baselines(const ImageSet& held_out) const {
 Section Answer::evaluate(const EvaluationRequest& request) {
   const ImageSet& all = things_.images(data_, request.split);
   const ImageSet held_out = all.select(spread_indices(request.max_samples, all.size()));
-  const std::vector<std::string> written = write(held_out, kLongestAnswer);
+  const std::vector<std::string> written = write(held_out, model_.max_text_tokens());
   const std::vector<std::string> right = answers_of(held_out);
   int64_t count = 0;
   for (size_t i = 0; i < written.size(); ++i) count += written[i] == right[i];

@@ -9,7 +9,6 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kLongestCaption = 24;  // tokens that evaluation waits for
 constexpr int64_t kExamples = 12;
 
 struct CaptionSettings : ReadingSettings {
@@ -58,8 +57,8 @@ Section Caption::evaluate(const EvaluationRequest& request) {
   const ImageSet unseen = all.select(spread_indices(request.max_samples, all.size()));
   const ImageSet& train = things_.images(data_, "train");
   const ImageSet seen = train.select(spread_indices(unseen.size(), train.size()));
-  const std::vector<std::string> of_unseen = write(unseen, kLongestCaption);
-  const std::vector<std::string> of_seen = write(seen, kLongestCaption);
+  const std::vector<std::string> of_unseen = write(unseen, model_.max_text_tokens());
+  const std::vector<std::string> of_seen = write(seen, model_.max_text_tokens());
   Section section{.name = name_,
                   .title = "Captions: " + name_,
                   .text = "Captions written from an image's codes by the branch " + branch_name_ +
@@ -67,8 +66,8 @@ Section Caption::evaluate(const EvaluationRequest& request) {
                           std::to_string(unseen.size()) + " held-out images (" + request.split +
                           ") and as many training images."};
   section.metrics = {
-      exact_share("exact_seen", "exactly right, training images", seen, of_seen),
-      exact_share("exact_unseen", "exactly right, held-out images", unseen, of_unseen)};
+      exact_share("exact_seen", "captions exactly right, training images", seen, of_seen),
+      exact_share("exact_unseen", "captions exactly right, held-out images", unseen, of_unseen)};
   section.metrics.back().is_headline = true;
   Table examples{.title = "Held-out images", .columns = {"caption", "written"}};
   for (const int64_t i : spread_indices(kExamples, unseen.size())) {

@@ -5,6 +5,7 @@
 #include "data/order/random.h"
 #include "data/order/sample_order.h"
 #include "models/layers/fused_ops.h"
+#include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/named/sample_fields.h"
 #include "trainer/registry.h"
 
@@ -54,6 +55,7 @@ Draw::Draw(const ObjectiveContext& context)
       branch_(model_.module()->branch_index(settings_.branch)),
       seed_(static_cast<uint64_t>(context.run.seed)),
       order_seed_(context.order_seed) {
+  model_.image_tokenizer().require_image_size(context.run, settings_.data, where_of(context));
   if (!context.for_training) return;
   train_ = &things_.images(settings_.data, "train");
   drawn_ = drawn(train_->size());

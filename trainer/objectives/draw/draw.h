@@ -28,9 +28,9 @@ struct DrawSettings : ObjectiveSettings {
 };
 
 struct DrawBatch : ObjectiveBatch {
-  TokenRows rows;  // all but the image inputs
-  at::Tensor target_rows;
-  at::Tensor samples;  // (B) int64
+  TokenRows rows;          // all but the image inputs
+  at::Tensor target_rows;  // (B * positions) int64: rows that predict the codes of a position
+  at::Tensor samples;      // (B) int64
 };
 
 class Draw : public Objective {

@@ -10,7 +10,6 @@
 #include "trainer/named/sample_fields.h"
 #include "trainer/named/teacher_features.h"
 #include "trainer/objectives/masked_patches/masked_patches.h"
-#include "trainer/objectives/residual_evolution/residual_evolution.h"
 
 namespace espalier {
 namespace {
@@ -41,10 +40,10 @@ VisibleGrid MaskedPatchesObjective::evaluation_grid(const at::Tensor& indices) c
 at::Tensor MaskedPatchesObjective::teacher_of(const EvaluationRequest& request,
                                               const std::vector<int64_t>& chosen) {
   if (settings_.teacher.empty()) return {};
-  at::Tensor features = things_
-                            .teacher(settings_.teacher, settings_.data, request.split,
-                                     teacher_side(model_.options()), /*mirrored=*/false)
-                            .features.index_select(0, torch::tensor(chosen, at::kLong));
+  at::Tensor features =
+      model_
+          .teacher_of(things_, settings_.teacher, settings_.data, request.split, /*mirrored=*/false)
+          .features.index_select(0, torch::tensor(chosen, at::kLong));
   if (request.split != "train") centre_features(features, teacher_mean_.to(at::kCPU));
   return features.select(1, 0);
 }
@@ -115,15 +114,17 @@ Section MaskedPatchesObjective::evaluate(const EvaluationRequest& request) {
                           std::to_string(model_.options().positions()) +
                           " patches. Values are of " + std::to_string(held_out.size()) +
                           " held-out images (" + request.split + ")."};
-  const at::Tensor mean_image = things_.images(settings_.data, "train").values().mean(0, true);
-  section.metrics.push_back(
-      {.name = "masked_error",
-       .label = "mean squared error of masked pixels, of values in [-1, 1]",
-       .value = rows.select(1, 0).mean().item<double>(),
-       .standard_error = standard_error_of_mean(to_numbers(rows.select(1, 0))),
-       .baselines = {{"mean image, all pixels",
-                      (held_out.values() - mean_image).square().mean().item<double>()}},
-       .is_lower_better = true});
+  Metric error{.name = "masked_error",
+               .label = "mean squared error of masked pixels, of values in [-1, 1]",
+               .value = rows.select(1, 0).mean().item<double>(),
+               .standard_error = standard_error_of_mean(to_numbers(rows.select(1, 0))),
+               .is_lower_better = true};
+  if (request.is_final && things_.comm().rank() == 0) {
+    const at::Tensor mean = things_.images(settings_.data, "train").values().mean(0, true);
+    error.baselines = {
+        {"mean image, all pixels", (held_out.values() - mean).square().mean().item<double>()}};
+  }
+  section.metrics.push_back(std::move(error));
   if (teacher.defined()) {
     section.metrics.push_back(
         {.name = "mimic_cosine",

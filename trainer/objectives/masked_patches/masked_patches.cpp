@@ -6,7 +6,6 @@
 #include "models/masked_autoencoder/masking.h"
 #include "trainer/models/seeded_start.h"
 #include "trainer/named/image_stream.h"
-#include "trainer/objectives/residual_evolution/residual_evolution.h"
 #include "trainer/registry.h"
 
 namespace espalier {
@@ -45,7 +44,6 @@ void MaskedPatchesSettings::declare(SettingsScope scope) {
 
 void MaskedPatchesSettings::validate(const RunConfig& config, const std::string& where) const {
   ObjectiveSettings::validate(config, where);
-  config.data_named(data, where + ".data");
   if (!teacher.empty()) config.teacher_named(teacher, where + ".teacher");
 }
 
@@ -58,7 +56,7 @@ MaskedPatchesObjective::MaskedPatchesObjective(const ObjectiveContext& context)
       order_seed_(context.order_seed),
       keep_(visible_count(model_.options().positions(), settings_.mask_ratio)) {
   const ImageTokenizerOptions& options = model_.options();
-  check_image_size(context.run, settings_.data, model_, context.stage.name + "." + name_);
+  model_.require_image_size(context.run, settings_.data, where_of(context));
   const SeededStart seeded(seed_ ^ kWeightSeed);
   heads_ = MaskedPatches(MaskedPatchesOptions{.positions = options.positions(),
                                               .encoder_channels = 2 * options.width,
@@ -70,8 +68,8 @@ MaskedPatchesObjective::MaskedPatchesObjective(const ObjectiveContext& context)
   if (!context.for_training) return;
   train_ = &things_.images(settings_.data, "train");
   if (settings_.teacher.empty()) return;
-  const TeacherFeatures& teacher = things_.teacher(settings_.teacher, settings_.data, "train",
-                                                   teacher_side(options), settings_.flip);
+  const TeacherFeatures& teacher =
+      model_.teacher_of(things_, settings_.teacher, settings_.data, "train", settings_.flip);
   teacher_ = teacher.features;
   teacher_mean_.copy_(teacher.mean);
 }

@@ -63,8 +63,8 @@ class MaskedPatchesObjective : public Objective {
   int64_t keep_;  // patches that stay visible
   MaskedPatches heads_{nullptr};
   const ImageSet* train_ = nullptr;
-  at::Tensor teacher_;
-  at::Tensor teacher_mean_;
+  at::Tensor teacher_;       // (N, views, positions / 4, C) bf16 of the training images, centred
+  at::Tensor teacher_mean_;  // (C)
 };
 
 }  // namespace espalier

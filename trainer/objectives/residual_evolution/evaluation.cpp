@@ -153,7 +153,7 @@ void Evaluation::add_pixel_baselines(Metric& metric, Series& series) const {
     webp.push_back(webp_within(image, bytes, WebpBytes::kPayload).image);
   }
   const std::string in_bytes = " in " + std::to_string(bytes) + " bytes";
-  metric.baselines = {{"WebP" + in_bytes, psnr(images_to_tensor(webp))},
+  metric.baselines = {{"WebP payload" + in_bytes, psnr(images_to_tensor(webp))},
                       {"PCA" + in_bytes, psnr(PcaCodec(train, bytes).reconstruct(images))},
                       {"mean image", psnr(train.mean(0, true).expand_as(images))}};
   series.baselines = metric.baselines;
@@ -179,8 +179,8 @@ void Evaluation::add_usage() {
 void Evaluation::add_teacher() {
   const ResidualEvolutionSettings& settings = objective_.settings();
   at::Tensor features =
-      things_
-          .teacher(settings.teacher, settings.data, request_.split, teacher_side(options_), false)
+      objective_.model()
+          .teacher_of(things_, settings.teacher, settings.data, request_.split, false)
           .features.index_select(0, torch::tensor(chosen_, at::kLong));
   if (request_.split != "train") centre_features(features, objective_.teacher_mean().to(at::kCPU));
   const at::Tensor cosines = gather_rows(
@@ -265,12 +265,12 @@ std::vector<Baseline> Evaluation::label_baselines(const ImageSet& train, const a
       {"ridge on pixels", share_right(fit_ridge(seen, labels, classes).answers(asked), wanted)}};
   if (settings.teacher.empty()) return baselines;
   const auto pooled = [&](const std::string& split) {
-    at::Tensor features = things_
-                              .teacher(settings.teacher, settings.data, split,
-                                       teacher_side(options_), split == "train" && settings.flip)
-                              .features.select(1, 0)
-                              .to(at::kFloat)
-                              .mean(1);
+    const at::Tensor features = objective_.model()
+                                    .teacher_of(things_, settings.teacher, settings.data, split,
+                                                split == "train" && settings.flip)
+                                    .features.select(1, 0)
+                                    .to(at::kFloat)
+                                    .mean(1);
     return split == "train" ? features : features - objective_.teacher_mean().to(at::kCPU);
   };
   const at::Tensor of_train = pooled("train");

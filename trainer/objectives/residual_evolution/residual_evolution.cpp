@@ -5,8 +5,8 @@
 #include <torch/torch.h>
 
 #include "data/order/random.h"
-#include "trainer/errors.h"
 #include "trainer/named/image_stream.h"
+#include "trainer/named/sample_fields.h"
 #include "trainer/registry.h"
 
 namespace espalier {
@@ -22,17 +22,6 @@ int64_t random_depth(CounterRng& random, double share_of_all, int64_t stages) {
 }
 
 }  // namespace
-
-int64_t teacher_side(const ImageTokenizerOptions& options) { return options.latent_size / 2; }
-
-void check_image_size(const RunConfig& config, const std::string& data,
-                      const ResidualImageTokenizer& model, const std::string& asked_by) {
-  const int64_t size = config.data_named(data, asked_by + ".data").image_size;
-  if (size == model.options().image_size) return;
-  throw ConfigError(asked_by + ": data." + data + ".image_size is " + std::to_string(size) +
-                    ", but its model is for images of " +
-                    std::to_string(model.options().image_size) + " pixels (image_size)");
-}
 
 void ResidualEvolutionSettings::declare(SettingsScope scope) {
   declare_data(scope);
@@ -62,7 +51,7 @@ void ResidualEvolutionSettings::declare(SettingsScope scope) {
 
 void ResidualEvolutionSettings::validate(const RunConfig& config, const std::string& where) const {
   ObjectiveSettings::validate(config, where);
-  config.data_named(data, where + ".data");
+  field_texts(Sample{}, label_field, where + ".label_field");
   if (!teacher.empty()) config.teacher_named(teacher, where + ".teacher");
 }
 
@@ -74,20 +63,14 @@ ResidualEvolution::ResidualEvolution(const ObjectiveContext& context)
       seed_(static_cast<uint64_t>(context.run.seed)),
       order_seed_(context.order_seed) {
   const ImageTokenizerOptions& options = model_.options();
-  check_image_size(context.run, settings_.data, model_, context.stage.name + "." + name_);
+  model_.require_image_size(context.run, settings_.data, where_of(context));
   teacher_mean_ = at::zeros({options.teacher_channels});
   statistics_ = model_.module()->quantizer->new_statistics();
   if (!context.for_training) return;
   train_ = &things_.images(settings_.data, "train");
   if (!has_teacher()) return;
-  const TeacherFeatures& teacher =
-      things_.teacher(settings_.teacher, settings_.data, "train", teacher_side(options),
-                      /*mirrored=*/settings_.flip);
-  if (teacher.features.size(3) != options.teacher_channels) {
-    throw ConfigError("teacher." + settings_.teacher + " has " +
-                      std::to_string(teacher.features.size(3)) + " channels; set model." +
-                      context.stage.trains + ".teacher_channels to that");
-  }
+  const TeacherFeatures& teacher = model_.teacher_of(things_, settings_.teacher, settings_.data,
+                                                     "train", /*mirrored=*/settings_.flip);
   teacher_ = teacher.features;
   teacher_mean_.copy_(teacher.mean);
 }

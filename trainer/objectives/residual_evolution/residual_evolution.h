@@ -74,11 +74,4 @@ class ResidualEvolution : public Objective {
 // stages, beside codecs of as many bytes and simpler classifiers.
 Section evaluate_residual_evolution(ResidualEvolution& objective, const EvaluationRequest& request);
 
-// Side of the teacher's map under a tokenizer's latent: half of it.
-int64_t teacher_side(const ImageTokenizerOptions& options);
-
-// ConfigError when the images of a data set are not of the model's size.
-void check_image_size(const RunConfig& config, const std::string& data,
-                      const ResidualImageTokenizer& model, const std::string& asked_by);
-
 }  // namespace espalier
