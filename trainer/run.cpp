@@ -16,6 +16,7 @@
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
 #include "trainer/host/device.h"
+#include "trainer/record/evaluation_files.h"
 #include "trainer/record/metrics.h"
 #include "trainer/record/run_directory.h"
 #include "trainer/update/precision.h"
@@ -62,9 +63,7 @@ class TrainingRun {
   void save(const RunPosition& position, Stage& stage, const StepLoop* loop);
   void finish_stage(size_t index, Stage& stage, StepLoop& loop);
   void evaluate(Stage& stage, int64_t step, bool is_final);
-  void forget_evaluations(size_t from);
   bool is_evaluated(size_t index);
-  std::string evaluation_path(const std::string& stage) const;
   int64_t steps_before(size_t index) const;
   size_t index_of(const Stage& stage) const;
   void event(json event);
@@ -216,7 +215,9 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
                  }});
   if (checkpoint) resume(*checkpoint, position, stage, loop);
   checkpoint.reset();
-  forget_evaluations(index);
+  for (size_t i = index; is_first() && i < config_.stages.size(); ++i) {
+    forget_evaluation(config_.directory, config_.stages[i].name);
+  }
   position.data_fingerprint = stage.data_fingerprint();
   event({{"event", "stage_started"},
          {"stage", config.name},
@@ -331,24 +332,16 @@ void TrainingRun::evaluate(Stage& stage, int64_t step, bool is_final) {
   observer_.on_phase(Phase::kEvaluate);
   const auto start = Clock::now();
   const std::string& name = stage.config().name;
-  std::string digits = std::to_string(step);
-  digits.insert(0, digits.size() < 7 ? 7 - digits.size() : 0, '0');
   const std::vector<Section> sections =
       stage.evaluate({.directory = RunDirectory::images(config_.directory),
-                      .picture_prefix = name + "-" + digits + "-",
+                      .picture_prefix = picture_prefix(name, step),
                       .is_final = is_final,
                       .split = is_final ? "test" : "validation",
                       .max_samples = is_final ? 0 : config_.evaluation.max_samples});
   if (!is_first()) return;
   const int64_t global_step = steps_before(index_of(stage)) + step;
   log_->evaluation(name, step, global_step, sections);
-  if (is_final) {
-    const json result = {{"stage", name},
-                         {"step", step},
-                         {"global_step", global_step},
-                         {"sections", to_json(sections)}};
-    replace_durably(evaluation_path(name), result.dump(2) + "\n");
-  }
+  if (is_final) write_evaluation(config_.directory, name, step, global_step, sections);
   event({{"event", "evaluation"},
          {"stage", name},
          {"stage_step", step},
@@ -356,23 +349,11 @@ void TrainingRun::evaluate(Stage& stage, int64_t step, bool is_final) {
          {"seconds", seconds_since(start)}});
 }
 
-// Those of stages that are about to be trained, or will be: they are of other weights.
-void TrainingRun::forget_evaluations(size_t from) {
-  if (!is_first()) return;
-  for (size_t i = from; i < config_.stages.size(); ++i) {
-    std::error_code ignored;
-    fs::remove(evaluation_path(config_.stages[i].name), ignored);
-  }
-}
-
 bool TrainingRun::is_evaluated(size_t index) {
   return on_rank_0(comm_, [&]() -> std::string {
-           return fs::exists(evaluation_path(config_.stages[index].name)) ? "yes" : "";
+           const std::string& stage = config_.stages[index].name;
+           return fs::exists(evaluation_path(config_.directory, stage)) ? "yes" : "";
          }) == "yes";
-}
-
-std::string TrainingRun::evaluation_path(const std::string& stage) const {
-  return RunDirectory::evaluation(config_.directory) + "/" + stage + ".json";
 }
 
 int64_t TrainingRun::steps_before(size_t index) const {

@@ -108,6 +108,26 @@ TEST(Run, StateThatIsNotFiniteEndsItAndIsNotSaved) {
   EXPECT_EQ(list_checkpoints(config.directory + "/checkpoints").back().step, 4);
 }
 
+TEST(Run, AConfigThatTheCheckpointRefusesLeavesTheRunAsItWas) {
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
+  train_toy(config, 1, 4);
+  RunConfig other = config;
+  other.stages[0].name = "renamed";
+  other.resolved = "of another run";
+  EXPECT_THROW(train_toy(other, 1), ConfigError);
+  EXPECT_NO_THROW(load_for_inference(config.directory));
+}
+
+TEST(Run, TheEvaluationOfAStageIsForgottenWhenItIsTrainedAgain) {
+  RunConfig config = toy_config(fresh_directory("run"), 6);
+  config.checkpoint.keep = 10;
+  train_toy(config, 1);
+  config.checkpoint.resume = config.directory + "/checkpoints/step-0000000004";
+  EXPECT_EQ(train_toy(config, 1, 1).outcome, RunOutcome::kStopped);
+  EXPECT_FALSE(fs::exists(config.directory + "/evaluation/first.json"));
+  EXPECT_FALSE(fs::exists(config.directory + "/evaluation/second.json"));
+}
+
 TEST(Run, BatchThatDoesNotDivideIsRefusedBeforeAnythingIsWritten) {
   const RunConfig config = toy_config(fresh_directory("run"), 6);
   EXPECT_THROW(train_toy(config, 4), ConfigError);
@@ -182,6 +202,9 @@ TEST(DryRun, ThrowsWhatTheRunWouldThrow) {
   teacher.kind = "efficientnet_lite0";
   teacher.weights = directory + "/missing.safetensors";
   EXPECT_THROW(dry_run(taught, 2), ConfigError);
+  RunConfig frozen = config;
+  frozen.stages[1].freeze = {"no_such_thing.*"};
+  EXPECT_THROW(dry_run(frozen, 2), ConfigError);
   config.directory = "/proc/espalier/run";
   EXPECT_THROW(dry_run(config, 2), ConfigError);
 }

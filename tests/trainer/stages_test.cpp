@@ -104,6 +104,24 @@ TEST(RealStages, TwoTokenizerAndTwoDecoderStagesFollowEachOtherAndResumeBitForBi
   EXPECT_TRUE(last.contains("objective/tokenizer/masked_patches/mimic_head.weight"));
 }
 
+TEST(RealStages, AFrozenHeadOfAnObjectiveIsTakenOverFromTheStageBefore) {
+  std::string text = small_toml(fresh_directory("run"));
+  const size_t codes = text.find("[[stage]]"), both = text.find("[[stage]]", codes + 1);
+  std::string again = text.substr(codes, both - codes);
+  again.replace(again.find("\"codes\""), 7, "\"codes_again\"");
+  again.insert(again.find("[stage.optimizer]"), "freeze = \"masked_patches.*\"\n");
+  text = text.substr(0, both) + again;
+  const RunConfig config =
+      load_run_config(write_config(text), {"data.emoji.validation=[]", "data.emoji.test=[]",
+                                           "checkpoint.keep=10", "log.tensorboard=false"});
+  train_toy(config, 1);
+  const std::string head = "objective/tokenizer/masked_patches/mimic_head.weight";
+  const auto after = [&](const std::string& step) {
+    return newest_tensors(config.directory + "/checkpoints/step-00000000" + step).at(head);
+  };
+  EXPECT_TRUE(after("06").equal(after("12")));
+}
+
 TEST(Stages, PatternsOfFreezeMustFitSomethingAndLeaveSomething) {
   const auto message = [&](const std::string& freeze) {
     std::string text = three_stages(fresh_directory("run"));

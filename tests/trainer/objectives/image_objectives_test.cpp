@@ -96,7 +96,7 @@ at::Tensor codebooks_after_step(NamedThings& things, Stage& stage, Communicator&
   for (int64_t i = 0; i < per_rank; ++i) {
     stage.compute(stage.load(0, comm.rank() * per_rank + i));
   }
-  stage.after_update(comm);
+  stage.after_update(comm, 0);
   return things.model("tokenizer").state().at("quantizer.codebooks").clone();
 }
 
@@ -113,6 +113,20 @@ TEST_F(ImageObjectives, CodebooksDoNotDependOnTheNumberOfRanks) {
   helper.join();
   EXPECT_TRUE(torch::equal(got[0], got[1]));
   EXPECT_TRUE(torch::allclose(got[0], expected, 1e-4, 1e-5));
+}
+
+TEST_F(ImageObjectives, CodebooksRestWhileTheirObjectiveHasNoSlot) {
+  const RunConfig config =
+      small_config(fresh_directory("shares"),
+                   {"stage.codes.objectives.residual_evolution.share=1",
+                    "stage.codes.objectives.masked_patches.share=119", "stage.codes.batch_size=4"});
+  Made made(config, *comm_);
+  const int64_t step = made.stage.plan().runs_in(0)[0] ? 1 : 0;
+  ASSERT_FALSE(made.stage.plan().runs_in(step)[0]);
+  const at::Tensor books = made.things.model("tokenizer").state().at("quantizer.codebooks");
+  const at::Tensor before = books.clone();
+  made.stage.after_update(*comm_, step);
+  EXPECT_TRUE(books.equal(before));
 }
 
 TEST_F(ImageObjectives, EvaluationReportsEveryStageBesideBaselinesAndWritesItsPictures) {
@@ -147,7 +161,7 @@ TEST_F(ImageObjectives, ImagesOfAnotherSizeThanTheModelsAreRefusedWithBothSettin
   } catch (const ConfigError& error) {
     const std::string message = error.what();
     EXPECT_NE(message.find("data.emoji.image_size is 16"), std::string::npos) << message;
-    EXPECT_NE(message.find("32 pixels (image_size)"), std::string::npos) << message;
+    EXPECT_NE(message.find("images of 32 pixels (image_size)"), std::string::npos) << message;
   }
   EXPECT_THROW(small_config(fresh_directory("odd"), {"model.tokenizer.image_size=30"}),
                ConfigError);

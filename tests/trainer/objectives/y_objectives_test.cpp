@@ -21,7 +21,8 @@ class YObjectives : public ::testing::Test {
  protected:
   struct Made {
     Made(const RunConfig& config, Communicator& comm, bool for_training = true)
-        : things(config, comm, at::kCPU), stage(things, config.stages[1], for_training) {}
+        : things(config, comm, at::kCPU, for_training),
+          stage(things, config.stages[1], for_training) {}
     YDecoder& y() { return things.model_as<YDecoder>("y", "a test"); }
     NamedThings things;
     Stage stage;
