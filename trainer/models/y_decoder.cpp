@@ -19,7 +19,7 @@ YModelOptions module_options(const YDecoderSettings& settings, const ImageTokeni
                           .layers = branch.layers,
                           .head = branch.head == "text" ? BranchHead::kText : BranchHead::kCodes});
   }
-  o.longest_sequence = image.positions() + settings.max_text_tokens + kMarks;
+  o.longest_sequence = image.positions() + 2 * settings.max_text_tokens + kMarks;  // and an answer
   o.vocabulary_size = text.size();
   o.image_positions = image.positions();
   o.code_channels = image.latent_channels;
@@ -85,7 +85,10 @@ void YDecoderSettings::declare(SettingsScope scope) {
             {.help = "Name of the model whose codes it reads and draws, frozen."});
   scope.add("text", text, {.help = "Name of the text tokenizer."});
   scope.add("max_text_tokens", max_text_tokens,
-            {.help = "Longest text of a sequence.", .unit = "tokens", .min = 8, .max = 1e6});
+            {.help = "Longest text, read or written; a sequence has a question and an answer.",
+             .unit = "tokens",
+             .min = 8,
+             .max = 1e6});
   declare_trunk(scope, options);
   declare_depth(scope, options);
   for (BranchSettings& branch : branches) {
