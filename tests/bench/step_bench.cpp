@@ -1,11 +1,12 @@
 // Trains the first steps of one stage exactly as a run does (its Stage, step loop, reducer,
 // optimizer and prefetcher), without checkpoints and evaluation, and prints one line of JSON.
 //
-//   mpirun -n 2 step_bench configs/quickstart.toml --stage tokenizer --warmup 10 --steps 20
-//   mpirun -n 2 step_bench configs/quickstart.toml --stage tokenizer --warmup 10 --steps 20 --dump
-//   F
+//   mpirun -n 2 step_bench configs/quickstart.toml --stage codes --warmup 10 --steps 20
+//   mpirun -n 2 step_bench configs/quickstart.toml --stage codes --warmup 10 --steps 20 --dump F
+//   mpirun -n 2 step_bench configs/quickstart.toml --stage codes --warmup 10 --steps 1 --codes F
 //
-// The second form trains nothing: it writes what tests/bench/peer.py needs to do the same.
+// The second form trains nothing: it writes what tests/bench/peer.py needs to do the same. The
+// third writes beside it which codes each rank R chose in the steps before the clock, to F.R.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -17,6 +18,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/transport/mpi_communicator.h"
+#include "tests/bench/code_recorder.h"
 #include "tests/bench/training_dump.h"
 #include "trainer/config/run_config.h"
 #include "trainer/errors.h"
@@ -29,21 +31,45 @@ namespace {
 using nlohmann::json;
 
 struct Arguments {
-  std::string config, stage, dump;
+  std::string config, stage, dump, codes;
   std::vector<std::string> sets;
   int64_t warmup = 10;
   int64_t steps = 20;
   bool plain_heap = false;
 };
 
-class LossRecorder : public RunObserver {
+// By step: the losses that had targets, and the time by phase. Wants a line of the log per step,
+// from which means start anew.
+class StepRecorder : public RunObserver {
  public:
+  explicit StepRecorder(const Stage& stage) : stage_(stage) {}
+
   void on_step(const StepReport& report) override {
-    losses.push_back(report.losses);
-    last_times = report.time_s;
+    json of_step = json::object();
+    for (const StageLoss& loss : stage_.losses()) {
+      if (stage_.plan().slots_in(loss.objective, report.step - 1) == 0) continue;
+      const auto found = report.losses.find(loss.name);
+      if (found != report.losses.end()) of_step[loss.name] = found->second;
+    }
+    losses.push_back(of_step);
+    times.push_back(report.time_s);
   }
+  // Seconds per step by phase, from the step `first` on.
+  std::map<std::string, double> mean_times(size_t first) const {
+    std::map<std::string, double> means;
+    for (size_t step = first; step < times.size(); ++step) {
+      for (const auto& [phase, seconds] : times[step]) {
+        means[phase] += seconds / static_cast<double>(times.size() - first);
+      }
+    }
+    return means;
+  }
+
   json losses = json::array();
-  std::map<std::string, double> last_times;  // per step, since the first or the warm-up
+  std::vector<std::map<std::string, double>> times;
+
+ private:
+  const Stage& stage_;
 };
 
 double cpu_seconds() {
@@ -61,39 +87,18 @@ double sum_over_ranks(Communicator& comm, double value) {
   return sum.item<double>();
 }
 
-// The stage, and those before it, which it may build upon: theirs are the weights of a fresh start.
-std::vector<std::unique_ptr<Stage>> make_stages(const RunConfig& config, size_t index,
-                                                Communicator& comm) {
-  std::vector<std::unique_ptr<Stage>> stages;
-  std::vector<Stage*> earlier;
-  for (size_t i = 0; i <= index; ++i) {
-    const StageContext context{config,
-                               config.stages[i],
-                               at::kCPU,
-                               comm,
-                               earlier,
-                               /*for_training=*/i == index};
-    stages.push_back(context.stage.kind == "tokenizer" ? make_tokenizer_stage(context)
-                                                       : make_unified_stage(context));
-    earlier.push_back(stages.back().get());
-  }
-  return stages;
-}
-
-size_t find_stage(const RunConfig& config, const std::string& name) {
-  for (size_t i = 0; i < config.stages.size(); ++i) {
-    if (config.stages[i].name == name) return i;
-  }
-  throw ConfigError("no stage is called " + name);
-}
-
-json train(const Arguments& arguments, const RunConfig& config, const StageConfig& stage_config,
-           Stage& stage, Communicator& comm) {
-  LossRecorder recorder;
+json train(const Arguments& arguments, NamedThings& things, Stage& stage) {
+  Communicator& comm = things.comm();
+  StepRecorder recorder(stage);
+  CodeRecorder codes(things, stage);
   Checkpointer checkpointer(comm, recorder, {}, [](const json&) {});
   StepLoop loop(stage, comm, recorder, checkpointer,
-                StepLoopOptions{config, stage_config, at::kCPU, 0, stage_config.steps});
-  for (int64_t step = 0; step < arguments.warmup; ++step) loop.step();
+                {things.config(), at::kCPU, 0, stage.config().steps});
+  for (int64_t step = 0; step < arguments.warmup; ++step) {
+    if (!arguments.codes.empty()) codes.before_step(step);
+    loop.step();
+  }
+  if (!arguments.codes.empty()) codes.write(arguments.codes + "." + std::to_string(comm.rank()));
   comm.barrier();
   const double cpu_before = cpu_seconds();
   const auto start = std::chrono::steady_clock::now();
@@ -102,11 +107,11 @@ json train(const Arguments& arguments, const RunConfig& config, const StageConfi
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   const double cpu = sum_over_ranks(comm, cpu_seconds() - cpu_before);
   loop.flush_report();
-  const auto samples = static_cast<double>(arguments.steps * stage_config.batch_size);
+  const auto samples = static_cast<double>(arguments.steps * stage.config().batch_size);
   return {{"samples_per_s", samples / elapsed.count()},
           {"step_s", elapsed.count() / static_cast<double>(arguments.steps)},
           {"cpu_s_per_step", cpu / static_cast<double>(arguments.steps)},
-          {"phase_s_per_step", recorder.last_times},
+          {"phase_s_per_step", recorder.mean_times(static_cast<size_t>(arguments.warmup))},
           {"losses", recorder.losses}};
 }
 
@@ -116,22 +121,22 @@ void run(const Arguments& arguments) {
   const auto comm = make_mpi_communicator({.timeout_s = 600});
   RunConfig config = load_run_config(arguments.config, arguments.sets);
   validate_for_world(config, comm->size());
-  config.log.every_steps = arguments.warmup;  // times by phase start anew after the warm-up
-  const size_t index = find_stage(config, arguments.stage);
-  const StageConfig& stage_config = config.stages[index];
+  config.log.every_steps = 1;  // so that every report is of one step alone
+  const StageConfig& stage_config = config.stage_named(arguments.stage);
   const int64_t steps = arguments.warmup + arguments.steps;
   if (steps > stage_config.steps) {
     throw ConfigError("stage " + stage_config.name + " has only " +
                       std::to_string(stage_config.steps) + " steps");
   }
-  const auto stages = make_stages(config, index, *comm);
-  Stage& stage = *stages.back();
+  // Models that earlier stages would have trained have the weights of a fresh start.
+  NamedThings things(config, *comm, at::kCPU);
+  Stage stage(things, stage_config, /*for_training=*/true);
   if (!arguments.dump.empty()) {
-    if (comm->rank() == 0) dump_training(arguments.dump, config, stage_config, stage, steps);
+    if (comm->rank() == 0) dump_training(arguments.dump, things, stage, steps);
     comm->barrier();
     return;
   }
-  const json result = train(arguments, config, stage_config, stage, *comm);
+  const json result = train(arguments, things, stage);
   if (comm->rank() == 0) std::printf("%s\n", result.dump().c_str());
 }
 
@@ -150,6 +155,8 @@ int main(int argc, char** argv) {
   app.add_flag("--plain-heap", arguments.plain_heap, "without what a run does to the heap");
   app.add_option("--dump", arguments.dump,
                  "write the initial weights and all batches here instead");
+  app.add_option("--codes", arguments.codes,
+                 "write the codes chosen before the clock here, .RANK behind it");
   CLI11_PARSE(app, argc, argv);
   try {
     espalier::run(arguments);

@@ -1,4 +1,5 @@
-"""The image tokenizer and masked patches of models/ in plain PyTorch, with the same parameter names.
+"""The image tokenizer of models/image_tokenizer/ and the masked pass of models/masked_autoencoder/ in plain PyTorch, as
+one module with the parameter names of both.
 
 The parity tests compare with it, and tests/bench trains it under DistributedDataParallel as the peer.
 The masked pass is the textbook one (ConvMAE): a dense convolution over the whole map, masked cells zeroed
@@ -120,12 +121,24 @@ class ResidualQuantizer(nn.Module):
         self.register_buffer("counts", torch.zeros(stages, size))
         self.register_buffer("averages", torch.zeros(stages, size, channels))
 
+        self.differing, self.largest_excess = 0, 0.0  # of given codes
+
     @torch.no_grad()
-    def quantize(self, latents):  # (N, d) -> codes (N, S), sums (S, N, d)
+    def quantize(self, latents, given=None):  # (N, d) -> codes (N, S), sums (S, N, d)
+        """The nearest code of each stage, or the `given` ones (N, S). Of these it is kept how many are not the nearest,
+        and by how much at most: the excess of squared distance over the squares of residual and nearest code vector."""
         residual, total, codes, sums = latents, torch.zeros_like(latents), [], []
         with torch.autocast(latents.device.type, enabled=False):
-            for book in self.codebooks:
-                code = torch.addmm(book.square().sum(1), residual, book.t(), beta=-0.5).argmax(1)
+            for s, book in enumerate(self.codebooks):
+                norms = book.square().sum(1)
+                scores = torch.addmm(norms, residual, book.t(), beta=-0.5)
+                code = scores.argmax(1)
+                if given is not None:
+                    nearest, code = code, given[:, s]
+                    score = lambda which: scores.gather(1, which[:, None])[:, 0]
+                    excess = 2 * (score(nearest) - score(code)) / (residual.square().sum(1) + norms[nearest])
+                    self.differing += (nearest != code).sum().item()
+                    self.largest_excess = max(self.largest_excess, excess.max().item())
                 vectors = book[code]
                 total, residual = total + vectors, residual - vectors
                 codes.append(code)
@@ -196,13 +209,13 @@ class ImageTokenizer(nn.Module):
     def cells(self, images):  # (B, 3, S, S) -> (B, 12, S/2, S/2) in channels_last
         return merge_cells(images).contiguous(memory_format=torch.channels_last)
 
-    def forward(self, images, pixel_depth, semantic_depth, visible, teacher):
-        """Five sums over targets, and what the codebook statistics need."""
+    def forward(self, images, pixel_depth, semantic_depth, visible, teacher, codes=None):
+        """Five sums over targets, and what the codebook statistics need. `codes` are taken instead of the nearest."""
         batch, positions = images.shape[0], self.side ** 2
         cells = self.cells(images)
         latents = self.to_latent(self.encoder(cells)).float()  # (B, L, d)
         flat = latents.detach().flatten(0, 1)
-        codes, sums = self.quantizer.quantize(flat)
+        codes, sums = self.quantizer.quantize(flat, codes)
         per_image = sums.unflatten(1, (batch, positions))
         rows = torch.arange(batch)
 
