@@ -4,8 +4,8 @@
     python3 -m pip install tokenizers==0.23.3 torch==2.11.0
     tests/data/make_golden.py TRAINED_TOKENIZER.json
 
-TRAINED_TOKENIZER.json comes from data_tests, which trains on golden/corpus.txt and leaves the file in
-its working directory as trained_tokenizer.json.
+TRAINED_TOKENIZER.json comes from data_tests, which trains on golden/corpus.txt and leaves the file in the
+temporary folder as trained_tokenizer.json; a failing test names it.
 """
 import collections
 import json

@@ -68,10 +68,11 @@ TEST(BytePairTokenizer, ATokenReachedByTwoMergesHasOneId) {
 
 TEST(BytePairTokenizer, TrainingTwiceGivesTheSameFileAsTheCommittedOne) {
   // The file is left here for make_golden.py.
-  trained().save("trained_tokenizer.json");
-  EXPECT_EQ(read_file("trained_tokenizer.json"),
+  const std::string path = ::testing::TempDir() + "trained_tokenizer.json";
+  trained().save(path);
+  EXPECT_EQ(read_file(path),
             read_file(source_path("tests/data/golden/trained_tokenizer.json")))
-      << "run tests/data/make_golden.py on trained_tokenizer.json if the change is meant";
+      << "run tests/data/make_golden.py on " << path << " if the change is meant";
 }
 
 // token_ids.json was written by Hugging Face's Python package from the same tokenizer.json files.
