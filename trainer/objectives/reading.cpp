@@ -2,19 +2,14 @@
 
 #include <torch/torch.h>
 
-#include "data/order/random.h"
 #include "data/order/sample_order.h"
 #include "models/layers/fused_ops.h"
 #include "trainer/evaluation/shares.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/y_inference.h"
+#include "trainer/objectives/slot_draws.h"
 
 namespace espalier {
-namespace {
-
-constexpr uint64_t kBatchStream = 0x62617463;  // with the slot's number
-
-}  // namespace
 
 void ReadingSettings::declare_reading(SettingsScope scope) {
   declare_data(scope);
@@ -52,14 +47,13 @@ std::string ReadingObjective::data_fingerprint() const {
 
 std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
   auto batch = std::make_unique<ReadingBatch>();
-  CounterRng random(seed_, combine_streams(kBatchStream, static_cast<uint64_t>(turn.slot_number)));
+  SlotDraws draws(seed_, turn);
   SequencePacker packer(model_.text().tokens(), model_.image_positions());
   const std::vector<int64_t> question = prompt();
   std::vector<int64_t> samples, views;
   for (int64_t i = 0; i < turn.samples; ++i) {
     const int64_t sample = sample_at(order_seed_, turn.first_sample() + i, train_->size());
-    int64_t view = static_cast<int64_t>(random.below(kViews));
-    random.uniform();  // objectives that drop conditions draw here: all use a slot's numbers alike
+    int64_t view = draws.next().view;
     if (keeps_orientation() && is_mirrored(view)) --view;
     packer.add_read(question, answers_[static_cast<size_t>(sample)]);
     samples.push_back(sample);

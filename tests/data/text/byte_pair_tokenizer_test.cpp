@@ -70,8 +70,7 @@ TEST(BytePairTokenizer, TrainingTwiceGivesTheSameFileAsTheCommittedOne) {
   // The file is left here for make_golden.py.
   const std::string path = ::testing::TempDir() + "trained_tokenizer.json";
   trained().save(path);
-  EXPECT_EQ(read_file(path),
-            read_file(source_path("tests/data/golden/trained_tokenizer.json")))
+  EXPECT_EQ(read_file(path), read_file(source_path("tests/data/golden/trained_tokenizer.json")))
       << "run tests/data/make_golden.py on " << path << " if the change is meant";
 }
 

@@ -2,19 +2,14 @@
 
 #include <torch/torch.h>
 
-#include "data/order/random.h"
 #include "data/order/sample_order.h"
 #include "models/layers/fused_ops.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/named/sample_fields.h"
+#include "trainer/objectives/slot_draws.h"
 #include "trainer/registry.h"
 
 namespace espalier {
-namespace {
-
-constexpr uint64_t kBatchStream = 0x62617463;  // with the slot's number
-
-}  // namespace
 
 void DrawSettings::declare(SettingsScope scope) {
   declare_data(scope);
@@ -76,14 +71,13 @@ std::string Draw::data_fingerprint() const { return train_ == nullptr ? "" : tra
 std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   auto batch = std::make_unique<DrawBatch>();
   const SequenceTokens& tokens = model_.text().tokens();
-  CounterRng random(seed_, combine_streams(kBatchStream, static_cast<uint64_t>(turn.slot_number)));
+  SlotDraws draws(seed_, turn);
   SequencePacker packer(tokens, model_.image_positions());
   std::vector<int64_t> samples;
   for (int64_t i = 0; i < turn.samples; ++i) {
     const int64_t sample = drawn_[static_cast<size_t>(
         sample_at(order_seed_, turn.first_sample() + i, static_cast<int64_t>(drawn_.size())))];
-    random.below(kViews);  // objectives that read draw a view here: all use a slot's numbers alike
-    const bool is_dropped = random.uniform() < settings_.condition_dropout;
+    const bool is_dropped = draws.next().dropout < settings_.condition_dropout;
     packer.add_draw(is_dropped ? std::vector{tokens.null} : captions_[static_cast<size_t>(sample)]);
     samples.push_back(sample);
   }
