@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lets another process drive a simulator: closed loop over a Unix-domain socket.
 
-    bridge.py --simulator babyai|metaworld --socket PATH      PATH is bound and listened on by the other side
+    bridge.py --simulator babyai|metaworld --socket PATH [--action-repeat N]     PATH is bound and listened on by the other side
 
 Runs in the simulator's environment (.deps/simulators-NAME/bin/python). Messages are described in README.md beside this
 file. Pictures come from the same code as those of a data set that `prepare` made.
@@ -56,8 +56,9 @@ def send(connection, message, payload=b""):
 class Session:
     """The environments of one connection. Environments are kept per task and used again: to load one is slow."""
 
-    def __init__(self, simulator):
+    def __init__(self, simulator, options):
         self.simulator = simulator
+        self.options = options  # of each environment
         self.pool = {}  # task -> environments
         self.running = []
         self.frames = []  # of each running environment: (images, state), the last ones once it has ended
@@ -65,7 +66,7 @@ class Session:
     def environments(self, task, count):
         pool = self.pool.setdefault(task, [])
         while len(pool) < count:
-            pool.append(self.simulator.environment(task))
+            pool.append(self.simulator.environment(task, **self.options))
         return pool[:count]
 
     def answer(self, message, payload):
@@ -131,8 +132,8 @@ def _task_and_seeds(message):
     return task, seeds
 
 
-def serve(connection, simulator):
-    session = Session(simulator)
+def serve(connection, simulator, options):
+    session = Session(simulator, options)
     send(connection, {"hello": "espalier-bridge", "version": 1, "simulator": simulator.name, "packages": simulator.packages()})
     while True:
         try:
@@ -152,14 +153,20 @@ def main():
     parser = argparse.ArgumentParser(description="Drives a simulator for another process.")
     parser.add_argument("--simulator", required=True, choices=rollout.SIMULATORS)
     parser.add_argument("--socket", required=True, metavar="PATH")
+    parser.add_argument("--action-repeat", type=int, metavar="N", help="simulator steps per action, as the data set was made")
     arguments = parser.parse_args()
+    simulator, options = rollout.load_simulator(arguments.simulator), {}
+    if arguments.action_repeat is not None:
+        if arguments.action_repeat < 1 or not simulator.action_repeat:
+            parser.error(f"--action-repeat {arguments.action_repeat}: a whole number from 1, and not for babyai")
+        options["action_repeat"] = arguments.action_repeat
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(arguments.socket)
     except OSError as problem:
         sys.exit(f"bridge: cannot connect to {arguments.socket}: {problem.strerror}. The trainer must listen there first")
     try:
-        serve(connection, rollout.load_simulator(arguments.simulator))
+        serve(connection, simulator, options)
     except (Closed, BrokenPipeError, ConnectionResetError):
         return  # the trainer has gone: nothing is left to do
     finally:

@@ -92,7 +92,7 @@ def read_tar(data):
 
 
 def episode_members(key, episode, views):
-    """The members of one episode in their order (see data/simulators/README.md)."""
+    """The members of one episode in their order (see README.md)."""
     frames = episode["images"]  # U8 [T, V, H, W, 3]
     members = [(f"{key}.json", json.dumps(episode["fields"]).encode())]
     for i, view in enumerate(views):

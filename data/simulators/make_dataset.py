@@ -64,9 +64,13 @@ def open_partial(plan):
     if record.exists() and record.read_text() != settings:
         sys.exit(f"prepare: {plan.partial} was begun with other settings or package versions ({record} tells which). "
                  "Give those again, or remove that folder")
+    needed = 2 * plan.simulator.bytes_per_episode * len(plan.tasks) * sum(plan.counts.values())  # recorded, then packed
     (plan.partial / "episodes").mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(plan.partial).free + sum(f.stat().st_size for f in plan.partial.rglob("*") if f.is_file())
+    if needed > free:
+        sys.exit(f"prepare: {plan.partial} needs about {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free there")
     write_atomically(record, settings.encode())
-    print(f"{plan.out}: building in {plan.partial}", flush=True)
+    print(f"{plan.out}: building in {plan.partial}, which takes about {needed / 1e6:,.0f} MB, half of it when complete", flush=True)
 
 
 def start_digest(images, instruction):

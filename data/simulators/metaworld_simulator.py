@@ -2,8 +2,13 @@
 
 `make_dataset.py` and `bridge.py` use this same class, so recorded and live frames are made by the same code.
 """
+import ctypes.util
 import importlib.metadata
+import os
 import warnings
+
+# mujoco reads this when it is imported, and would otherwise look for a screen.
+os.environ.setdefault("MUJOCO_GL", "egl" if ctypes.util.find_library("EGL") else "osmesa")
 
 import metaworld.env_dict
 import metaworld.policies
@@ -118,6 +123,7 @@ class Simulator:
     state_note = "the hand's place in metres, the opening from 0 to 1"
     action_repeat = 3  # simulator steps per action
     episodes, held_out = 60, 5  # per task, unless asked otherwise
+    bytes_per_episode = 1_300_000  # measured, rounded up
     trials = 25  # unseen seeds per task on which expert and chance are tried
     action_kind = "continuous"
     action_names = ["hand dx", "hand dy", "hand dz", "gripper"]
