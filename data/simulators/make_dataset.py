@@ -5,6 +5,7 @@ One finished episode is one file in OUT.partial/episodes, so a run that was kill
 packed into OUT.partial/dataset, which is renamed to OUT: under the final name is a whole data set or nothing.
 """
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -61,11 +62,17 @@ def open_partial(plan):
     """Makes OUT.partial, or goes on in it if it was begun with the same settings."""
     settings = json.dumps(plan.settings(), indent=1, sort_keys=True)
     record = plan.partial / "plan.json"
+    plan.partial.mkdir(parents=True, exist_ok=True)
+    plan.lock = open(plan.partial / "lock", "w")  # held until this process ends
+    try:
+        fcntl.flock(plan.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"prepare: another run is building in {plan.partial}; wait for it or end it")
     if record.exists() and record.read_text() != settings:
         sys.exit(f"prepare: {plan.partial} was begun with other settings or package versions ({record} tells which). "
                  "Give those again, or remove that folder")
     needed = 2 * plan.simulator.bytes_per_episode * len(plan.tasks) * sum(plan.counts.values())  # recorded, then packed
-    (plan.partial / "episodes").mkdir(parents=True, exist_ok=True)
+    (plan.partial / "episodes").mkdir(exist_ok=True)
     free = shutil.disk_usage(plan.partial).free + sum(f.stat().st_size for f in plan.partial.rglob("*") if f.is_file())
     if needed > free:
         sys.exit(f"prepare: {plan.partial} needs about {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free there")
@@ -174,7 +181,7 @@ def parse_arguments(simulator):
     parser.add_argument("--episodes", type=positive, default=simulator.episodes, help="training episodes per task")
     parser.add_argument("--validation", type=positive, default=simulator.held_out, help="validation episodes per task")
     parser.add_argument("--test", type=positive, default=simulator.held_out, help="test episodes per task")
-    parser.add_argument("--tasks", type=lambda text: text.split(","), default=simulator.tasks, help="separated by commas")
+    parser.add_argument("--tasks", type=lambda text: text.split(","), default=",".join(simulator.tasks), help="separated by commas")
     parser.add_argument("--seed-offset", type=int, default=0, help="added to every seed")
     parser.add_argument("--action-repeat", type=positive, default=simulator.action_repeat,
                         help="simulator steps per action" if simulator.action_repeat else argparse.SUPPRESS)

@@ -1,4 +1,6 @@
 """Draws MuJoCo scenes off screen: pictures, depth in metres, segmentation by what things are."""
+import atexit
+
 import mujoco
 import numpy as np
 
@@ -26,6 +28,7 @@ class Painter:
         self.perturbation = mujoco.MjvPerturb()
         self.area = mujoco.MjrRect(0, 0, size, size)
         self.class_of_geom = _class_of_geom(model)
+        atexit.register(self._free)  # once modules are torn down, OpenGL's own clean-up complains
 
     def picture(self, model, data, camera):
         """U8 [size, size, 3]. `camera`: the name of one of the model's, or (point looked at, distance in metres, azimuth,
@@ -49,6 +52,11 @@ class Painter:
             self.scene.flags[flag] = False
         mujoco.mjr_readPixels(colours, depth, self.area, self.context)
         return self._metres(model, depth)[::-1], self._classes(colours)[::-1]
+
+    def _free(self):
+        self.gl.make_current()
+        self.context.free()
+        self.gl.free()
 
     def _update(self, model, data, camera):
         self.gl.make_current()
