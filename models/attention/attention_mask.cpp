@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "models/attention/attention_plan.h"
+#include "models/attention/kernel_plan.h"
 
 namespace espalier {
 
@@ -20,6 +21,8 @@ struct AttentionMask::Table {
   bool is_separate = true;
   mutable std::once_flag planned;
   mutable std::shared_ptr<const AttentionPlan> plan;
+  mutable std::once_flag kernel_planned;
+  mutable std::shared_ptr<const KernelPlan> kernel_plan;
 };
 
 namespace {
@@ -207,6 +210,13 @@ const AttentionPlan& AttentionMask::plan() const {
     table_->plan = std::make_shared<const AttentionPlan>(make_attention_plan(groups()));
   });
   return *table_->plan;
+}
+
+const KernelPlan& AttentionMask::kernel_plan() const {
+  std::call_once(table_->kernel_planned, [&] {
+    table_->kernel_plan = std::make_shared<const KernelPlan>(make_kernel_plan(groups()));
+  });
+  return *table_->kernel_plan;
 }
 
 std::string to_string(const AttentionMask& mask) {

@@ -11,6 +11,7 @@
 namespace espalier {
 
 struct AttentionPlan;
+struct KernelPlan;
 
 // What a token sees of its own group.
 enum class MaskRule {
@@ -79,8 +80,10 @@ class AttentionMask {
   // kernels that know no groups.
   at::Tensor dense() const;
 
-  // Pieces that fused kernels run, derived once (attention_plan.h).
+  // Derived once, by whoever asks first: pieces for LibTorch's fused kernels (attention_plan.h),
+  // and ranges for the project's own kernel (kernel_plan.h).
   const AttentionPlan& plan() const;
+  const KernelPlan& kernel_plan() const;
 
   bool operator==(const AttentionMask& other) const {
     return samples_ == other.samples_ && groups() == other.groups();

@@ -7,6 +7,8 @@
 #include <map>
 #include <numeric>
 
+#include "models/attention/attention_units.h"
+
 namespace espalier {
 namespace {
 
@@ -15,60 +17,10 @@ using Numbers = std::vector<int64_t>;
 // A piece of fewer queries than this wastes most of what its kernel call costs.
 constexpr int64_t kFewQueries = 32;
 
-Numbers joined(const Numbers& a, const Numbers& b) {  // both sorted
-  Numbers all;
-  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all));
-  return all;
-}
-
-// Groups that ask together: one group, or a chain that forms one causal square.
-struct Unit {
-  Numbers groups;  // in the order of their rows
-  Numbers keys;    // groups seen in full, own group included where it is; sorted
-  bool is_causal = false;
-};
-
-bool is_causal(const MaskGroup& group) {
-  return group.rule == MaskRule::kCausal && group.length > 1;
-}
-
-// A causal group of one token sees itself: the same as a full one.
-std::vector<Unit> make_units(const std::vector<MaskGroup>& groups) {
-  Numbers order(groups.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return groups[static_cast<size_t>(a)].first < groups[static_cast<size_t>(b)].first;
-  });
-  std::vector<Unit> units;
-  for (const int64_t number : order) {
-    const MaskGroup& group = groups[static_cast<size_t>(number)];
-    if (!group.asks) continue;
-    const bool may_chain = group.rule == MaskRule::kCausal && !units.empty();
-    if (may_chain) {
-      Unit& last = units.back();
-      const bool was_causal =
-          groups[static_cast<size_t>(last.groups.back())].rule == MaskRule::kCausal;
-      Numbers own = last.groups;
-      std::sort(own.begin(), own.end());
-      Numbers before = last.keys;
-      if (!last.is_causal) std::erase(before, last.groups.front());
-      if (was_causal && group.sees == joined(before, own)) {
-        last = {last.groups, before, true};
-        last.groups.push_back(number);
-        continue;
-      }
-    }
-    Unit unit{{number}, group.sees, is_causal(group)};
-    if (group.rule != MaskRule::kNone && !unit.is_causal) unit.keys = joined(unit.keys, {number});
-    units.push_back(std::move(unit));
-  }
-  return units;
-}
-
 // Units with the same keys.
 struct QueryClass {
   Numbers keys;
-  std::vector<const Unit*> units;
+  std::vector<const AttentionUnit*> units;
   int64_t queries = 0;
   const QueryClass* host = nullptr;  // its piece has these queries too
 };
@@ -80,10 +32,10 @@ int64_t tokens(const std::vector<MaskGroup>& groups, const Numbers& numbers) {
 }
 
 std::vector<QueryClass> make_classes(const std::vector<MaskGroup>& groups,
-                                     const std::vector<Unit>& units) {
+                                     const std::vector<AttentionUnit>& units) {
   std::vector<QueryClass> classes;
   std::map<Numbers, size_t> class_of;
-  for (const Unit& unit : units) {
+  for (const AttentionUnit& unit : units) {
     const auto [found, is_new] = class_of.try_emplace(unit.keys, classes.size());
     if (is_new) classes.push_back({unit.keys, {}, 0, nullptr});
     classes[found->second].units.push_back(&unit);
@@ -166,7 +118,7 @@ class LayoutBuilder {
   }
 
   void add_units(const QueryClass& one) {
-    for (const Unit* unit : one.units) {
+    for (const AttentionUnit* unit : one.units) {
       const Numbers own = rows(unit->groups);
       if (unit->is_causal) {
         AttentionPiece piece;
@@ -261,7 +213,7 @@ void set_order(const Numbers& order, at::Tensor& to_order, at::Tensor& to_place)
 }  // namespace
 
 AttentionPlan make_attention_plan(const std::vector<MaskGroup>& groups) {
-  const std::vector<Unit> units = make_units(groups);
+  const std::vector<AttentionUnit> units = make_attention_units(groups);
   const std::vector<QueryClass> classes = make_classes(groups, units);
   Layout layout = LayoutBuilder(groups, classes).build();
   AttentionPlan plan;

@@ -67,7 +67,7 @@ at::Tensor empty_like_rows(const at::Tensor& q) {
   return at::empty({q.size(0), q.size(2), q.size(1), q.size(3)}, q.options()).transpose(1, 2);
 }
 
-struct BlockAttentionFunction : torch::autograd::Function<BlockAttentionFunction> {
+struct PiecesFunction : torch::autograd::Function<PiecesFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_rows,
                             const at::Tensor& k_rows, const at::Tensor& v_rows,
                             const AttentionMask& mask, int64_t head_dim) {
@@ -143,6 +143,39 @@ struct BlockAttentionFunction : torch::autograd::Function<BlockAttentionFunction
   }
 };
 
+// The project's own kernel.
+struct KernelFunction : torch::autograd::Function<KernelFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const AttentionMask& mask,
+                            const AttentionHeads& heads) {
+    const at::Tensor out = at::empty(q.sizes(), q.options());
+    const at::Tensor log_sum = at::empty({q.size(0), heads.heads}, q.options().dtype(at::kFloat));
+    kernel_attention({q, k, v}, mask, heads, {}, out, log_sum);
+    ctx->save_for_backward({q, k, v, out, log_sum});
+    ctx->saved_data["mask"] = save(mask);
+    ctx->saved_data["heads"] = heads.heads;
+    ctx->saved_data["kv_heads"] = heads.kv_heads;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const int64_t heads = ctx->saved_data["heads"].toInt();
+    const AttentionHeads shape{heads, ctx->saved_data["kv_heads"].toInt(),
+                               saved[0].size(1) / heads};
+    const AttentionRows to{at::empty(saved[0].sizes(), saved[0].options()),
+                           at::zeros(saved[1].sizes(), saved[1].options()),
+                           at::zeros(saved[2].sizes(), saved[2].options())};
+    kernel_attention_backward({saved[0], saved[1], saved[2]}, restore(ctx->saved_data["mask"]),
+                              shape, {}, {saved[3], grads[0].contiguous(), saved[4]}, to);
+    return {to.q, to.k, to.v, {}, {}};
+  }
+};
+
+at::Tensor dense_rows(const at::Tensor& rows) {
+  return rows.stride(1) == 1 ? rows : rows.contiguous();
+}
+
 void check_shapes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const AttentionMask& mask, const AttentionHeads& heads) {
   const int64_t width = heads.heads * heads.head_dim;
@@ -161,10 +194,20 @@ void check_shapes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const AttentionMask& mask, const AttentionHeads& heads) {
   check_shapes(q, k, v, mask, heads);
+  if (has_attention_kernel(q, heads)) {
+    return KernelFunction::apply(dense_rows(q), dense_rows(k), dense_rows(v), mask, heads);
+  }
   if (fused_kernel_for(q.device(), q.scalar_type(), heads.head_dim) == FusedKernel::kNone) {
     return composed_block_attention(q, k, v, mask, heads);
   }
-  return BlockAttentionFunction::apply(q, k, v, mask, heads.head_dim);
+  return pieces_attention(q, k, v, mask, heads);
+}
+
+at::Tensor pieces_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const AttentionMask& mask, const AttentionHeads& heads) {
+  check_shapes(q, k, v, mask, heads);
+  return PiecesFunction::apply(q.contiguous(), k.contiguous(), v.contiguous(), mask,
+                               heads.head_dim);
 }
 
 at::Tensor composed_block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

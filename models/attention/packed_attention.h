@@ -11,9 +11,9 @@
 namespace espalier {
 
 // Attention among the rows that the mask lets see each other. qkv (N, row_width): rows are [query
-// heads | key heads | value heads]; the mask says a token's rotary position. Returns (queries,
-// heads * head_dim): a row for each that asks. Groups that see only themselves and are short run in
-// the project's own kernel on the CPU, in fp32 and bf16; anything else as block_attention().
+// heads | key heads | value heads]; the mask says a token's rotary position (undefined table: none
+// is rotated). Returns (queries, heads * head_dim): a row for each that asks. As block_attention(),
+// but that the project's own kernel rotates and cuts the rows itself.
 at::Tensor packed_attention(const at::Tensor& qkv, const AttentionMask& mask,
                             const AttentionHeads& heads, const RotaryTable& table);
 // The same from ATen operations on dense scores, differentiable in any precision.

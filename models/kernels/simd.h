@@ -85,6 +85,34 @@ ESPALIER_INLINE float sum(Floats x) {
 
 ESPALIER_INLINE Floats max(Floats a, Floats b) { return a > b ? a : b; }
 
+// Rows become columns. In each of four rounds half of the vectors exchange every second group of
+// lanes with the vector that many places on.
+template <int kStep>
+ESPALIER_INLINE void exchange(Floats* rows) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if ((i & kStep) != 0) continue;
+    Ints low, high;
+#pragma GCC unroll 16
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const bool is_other = (lane & kStep) != 0;
+      low[lane] = is_other ? kLanes + lane - kStep : lane;
+      high[lane] = is_other ? kLanes + lane : lane + kStep;
+    }
+    const Floats a = rows[i];
+    const Floats b = rows[i + kStep];
+    rows[i] = __builtin_shuffle(a, b, low);
+    rows[i + kStep] = __builtin_shuffle(a, b, high);
+  }
+}
+
+ESPALIER_INLINE void transpose_16x16(Floats* rows) {
+  exchange<1>(rows);
+  exchange<2>(rows);
+  exchange<4>(rows);
+  exchange<8>(rows);
+}
+
 // e^x to about 2 units in the last place. x is clamped to +-87, where floats end; NaN stays NaN.
 ESPALIER_INLINE Floats exp(Floats x) {
   x = x > 87.0f ? broadcast(87.0f) : x;

@@ -1,7 +1,8 @@
 // Block attention against LibTorch's fused attention with a dense mask: forward and backward, the
 // same tensors, alternating; the median of the pairs. What is checked before the clock: both give
 // the same output and gradients.
-//   mask_bench [--pairs N] [--heads N] [--threads N] [--bf16] MASK...   (mask files with --set …)
+//   mask_bench [--pairs N] [--heads N] [--threads N] [--bf16]        three masks at three lengths
+//   mask_bench configs/masks/dreamvla.toml --set timesteps=20 …      one mask
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +14,7 @@
 
 #include "models/attention/attention_plan.h"
 #include "models/attention/block_attention.h"
+#include "trainer/host/host_memory.h"
 #include "trainer/masks/mask_file.h"
 
 namespace espalier {
@@ -150,13 +152,20 @@ int main(int argc, char** argv) {
   app.add_option("--heads", options.heads, "Heads")->capture_default_str();
   app.add_option("--threads", options.threads, "Threads")->capture_default_str();
   app.add_flag("--bf16", options.is_bf16, "bfloat16 instead of float32");
+  espalier::Case one{"given", "", {}};
+  app.add_option("MASK", one.path, "A mask file");
+  app.add_option("--set", one.sets, "Override a setting of it")
+      ->take_all()
+      ->allow_extra_args(false);
   CLI11_PARSE(app, argc, argv);
   at::set_num_threads(options.threads);
+  espalier::keep_heap_in_huge_pages(1);  // as in a training process; both sides live in it
   std::printf(
       "%s, %lld heads of %lld, %d thread(s), forward and backward, median of %d pairs\n\n"
       "| mask | tokens | density | pieces | ours ms | dense ms | ours / dense | "
       "/ density |\n|---|---|---|---|---|---|---|---|\n",
       options.is_bf16 ? "bf16" : "fp32", static_cast<long long>(options.heads),
       static_cast<long long>(options.head_dim), options.threads, options.pairs);
-  for (const espalier::Case& one : espalier::cases()) espalier::run(one, options);
+  const bool is_given = !one.path.empty();
+  for (const auto& each : is_given ? std::vector{one} : espalier::cases()) run(each, options);
 }

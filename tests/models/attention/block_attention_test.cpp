@@ -103,7 +103,11 @@ TEST(BlockAttention, EqualsTheDenseFormInDoublePrecisionOver200RandomDescription
     const Result expected = with_gradients(
         [&](const Tensors& t) { return textbook(t, visible, heads, samples); }, in, torch::kDouble);
     const auto form = [&](const Tensors& t) { return block_attention(t.q, t.k, t.v, mask, heads); };
+    const auto pieces = [&](const Tensors& t) {
+      return pieces_attention(t.q, t.k, t.v, mask, heads);
+    };
     EXPECT_LE(worst(with_gradients(form, in, torch::kFloat), expected), 1e-5) << layout.mask;
+    EXPECT_LE(worst(with_gradients(pieces, in, torch::kFloat), expected), 1e-5) << layout.mask;
     if (trial % 4 == 0) {
       EXPECT_LE(worst(with_gradients(form, in, torch::kBFloat16), expected), 4e-2) << layout.mask;
       EXPECT_LE(worst(with_gradients(form, in, torch::kDouble), expected), 1e-12) << layout.mask;
