@@ -24,7 +24,6 @@ constexpr int64_t kMaxIndexBytes = int64_t{256} << 20;
 constexpr int64_t kMaxSide = 4096;
 constexpr int64_t kMaxValues = 65536;         // of an action or a state
 constexpr int64_t kMaxStripRows = 1'000'000;  // libpng reads no more
-constexpr std::array<const char*, 3> kSplits = {"train", "validation", "test"};
 constexpr const char* kRemedy = " Fetch the data set again, or prepare it again.";
 
 std::string folder_of(const std::string& index) {
@@ -153,14 +152,14 @@ class IndexReader {
   void take_splits() {
     const JsonFields splits = top_.object("splits");
     std::vector<std::pair<SeedRange, std::string>> ranges;
-    for (const char* name : kSplits) {
+    for (const char* name : kEpisodeSplits) {
       const JsonFields fields = splits.object(name);
       const SeedRange seeds = seeds_of(fields, "seeds");
       index_.splits[name] = {seeds, fields.integer("episodes", 0, INT64_MAX),
                              fields.integer("steps", 0, INT64_MAX)};
       ranges.emplace_back(seeds, fields.path_of("seeds"));
     }
-    if (splits.keys().size() != kSplits.size())
+    if (splits.keys().size() != kEpisodeSplits.size())
       top_.fail("splits", "train, validation and test, and no other");
     index_.unseen_seeds = seeds_of(top_, "unseen_seeds");
     ranges.emplace_back(index_.unseen_seeds, "unseen_seeds");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -9,6 +10,8 @@ namespace espalier {
 
 enum class ActionKind : uint8_t { kDiscrete, kContinuous };
 const char* name_of(ActionKind kind);  // "discrete", "continuous"
+
+inline constexpr std::array<const char*, 3> kEpisodeSplits = {"train", "validation", "test"};
 
 struct SeedRange {
   int64_t first = 0;
@@ -61,7 +64,7 @@ struct EpisodeIndex {
   std::vector<std::string> words;            // of the training instructions, sorted
   std::vector<float> action_mean, action_std, state_mean, state_std;
 
-  std::map<std::string, EpisodeSplit> splits;  // train, validation, test
+  std::map<std::string, EpisodeSplit> splits;  // by name, of kEpisodeSplits
   SeedRange unseen_seeds;                      // for closed-loop evaluation: in no split
   std::vector<EpisodeShard> shards;
 

@@ -53,8 +53,8 @@ class Inspector {
       statistics_.shard_bytes += shard.bytes;
       attempt(statistics_.bad_shards, [&] { check_digest(shard); });
     }
-    for (const auto& [split, counts] : index_.splits) {
-      if (counts.episodes > 0) read_split(split);
+    for (const char* split : kEpisodeSplits) {
+      if (index_.splits.at(split).episodes > 0) read_split(split);
     }
     // Without the bad episodes some words may be missing.
     if (statistics_.bad_episodes == 0) require_words();
@@ -180,9 +180,10 @@ std::string describe(const EpisodeIndex& index, const EpisodeStatistics& statist
       << joined(index.action_names) << "\n";
   out << "  state         " << index.state_size() << ": " << joined(index.state_names) << "\n";
   out << "  words         " << index.words.size() << "\n";
-  for (const auto& [split, counts] : index.splits)
-    out << "  seeds         " << split << " " << counts.seeds.first << " to " << counts.seeds.last
-        << "\n";
+  for (const char* split : kEpisodeSplits) {
+    const SeedRange seeds = index.splits.at(split).seeds;
+    out << "  seeds         " << split << " " << seeds.first << " to " << seeds.last << "\n";
+  }
   out << "  seeds         unseen " << index.unseen_seeds.first << " to " << index.unseen_seeds.last
       << "\n";
 
@@ -190,8 +191,10 @@ std::string describe(const EpisodeIndex& index, const EpisodeStatistics& statist
   for (const std::string& task : index.tasks) width = std::max(width, task.size() + 1);
   out << "  split       task" << std::string(width - 4, ' ')
       << " episodes     steps    min     mean    max  success    instructions\n";
-  for (const auto& [split, tasks] : statistics.splits) {
-    for (const auto& [task, counts] : tasks) out << row(split, task, counts, width);
+  for (const char* split : kEpisodeSplits) {
+    const auto tasks = statistics.splits.find(split);
+    if (tasks == statistics.splits.end()) continue;
+    for (const auto& [task, counts] : tasks->second) out << row(split, task, counts, width);
   }
   if (statistics.bad_episodes + statistics.bad_shards > 0) {
     out << "  bad: " << statistics.bad_episodes << " episodes, " << statistics.bad_shards
