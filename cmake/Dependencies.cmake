@@ -29,6 +29,10 @@ find_path(PCRE2_INCLUDE_DIR pcre2.h REQUIRED)
 find_library(PCRE2_LIBRARY pcre2-8 REQUIRED)
 find_path(WEBP_INCLUDE_DIR webp/encode.h REQUIRED)
 find_library(WEBP_LIBRARY webp REQUIRED)
+find_package(Freetype REQUIRED)
+# Where Debian has it, or below a prefix such as .deps/sysroot/usr.
+find_file(ESPALIER_FONT DejaVuSans.ttf REQUIRED
+          PATHS /usr/share/fonts PATH_SUFFIXES truetype/dejavu share/fonts/truetype/dejavu dejavu-sans-fonts)
 
 function(espalier_external name include_dir library)
   add_library(espalier::${name} INTERFACE IMPORTED)

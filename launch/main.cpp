@@ -133,6 +133,17 @@ void add_data_and_config(CLI::App& app, Command& chosen) {
   command->add_flag("--json", inspect->as_json, "As JSON");
   command->callback([&chosen, inspect] { chosen = [=] { return run_data_inspect(*inspect); }; });
 
+  auto mask = std::make_shared<MaskArguments>();
+  command =
+      app.add_subcommand("mask", "Who sees whom under an attention mask: counts, picture, matrix");
+  command->add_option("SPEC", mask->spec, "Mask file, for example configs/masks/dreamvla.toml")
+      ->required();
+  command->add_option("--set", mask->sets, "Override a setting of the file: timesteps=2")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--out", mask->out, "FILE.png: a picture; FILE.safetensors: the matrix");
+  command->callback([&chosen, mask] { chosen = [=] { return run_mask(*mask); }; });
+
   auto key = std::make_shared<std::string>();
   auto markdown = std::make_shared<bool>(false);
   auto* config = app.add_subcommand("config", "About settings");

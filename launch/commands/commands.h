@@ -66,6 +66,13 @@ struct InspectArguments {
 };
 int run_data_inspect(const InspectArguments& arguments);
 
+struct MaskArguments {
+  std::string spec;
+  std::vector<std::string> sets;
+  std::string out;  // .png or .safetensors; "" = none
+};
+int run_mask(const MaskArguments& arguments);
+
 int run_config_explain(const std::string& key, bool markdown);
 int run_doctor();
 

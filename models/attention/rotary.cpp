@@ -12,8 +12,13 @@ RotaryTable make_rotary_table(int64_t length, int64_t head_dim, double base) {
 }
 
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, int64_t first) {
-  const at::Tensor c = table.cosines.narrow(0, first, x.size(-2)).to(x.options());
-  const at::Tensor s = table.sines.narrow(0, first, x.size(-2)).to(x.options());
+  return rotate_rows(
+      x, {table.cosines.narrow(0, first, x.size(-2)), table.sines.narrow(0, first, x.size(-2))});
+}
+
+at::Tensor rotate_rows(const at::Tensor& x, const RotaryTable& angles) {
+  const at::Tensor c = angles.cosines.to(x.options());
+  const at::Tensor s = angles.sines.to(x.options());
   const auto halves = x.chunk(2, -1);
   return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1);
 }

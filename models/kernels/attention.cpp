@@ -113,8 +113,8 @@ ESPALIER_INLINE void gather(const AttentionShape& shape, const SequenceRows& row
       }
       continue;
     }
-    const float* c = shape.cosines + t * half;
-    const float* s = shape.sines + t * half;
+    const float* c = shape.cosines + (rows.position + t) * half;
+    const float* s = shape.sines + (rows.position + t) * half;
     int64_t i = 0;
     for (; i + kLanes <= half; i += kLanes) {
       const Floats a = simd::load(x + i) * scale;
@@ -147,8 +147,8 @@ ESPALIER_INLINE void scatter(const AttentionShape& shape, const SequenceRows& ro
       }
       continue;
     }
-    const float* c = shape.cosines + t * half;
-    const float* s = shape.sines + t * half;
+    const float* c = shape.cosines + (rows.position + t) * half;
+    const float* s = shape.sines + (rows.position + t) * half;
     int64_t i = 0;
     for (; i + kLanes <= half; i += kLanes) {
       const Floats a = simd::load(x + i) * scale;

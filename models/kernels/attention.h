@@ -15,11 +15,12 @@ struct SequenceRows {
   int64_t first = 0;
   int64_t stride = 1;
   int64_t length = 0;
+  int64_t position = 0;  // rotary position of token 0
   bool is_causal = true;
 };
 
 // A packed row is [query heads | key heads | value heads], each head_dim wide. `cosines` and
-// `sines` (length x head_dim/2, null = no rotation) rotate the first half of a head against the
+// `sines` (positions x head_dim/2, null = no rotation) rotate the first half of a head against the
 // second.
 struct AttentionShape {
   int64_t heads = 0;

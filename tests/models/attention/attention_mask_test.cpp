@@ -56,5 +56,28 @@ TEST(AttentionMask, RefusesGroupsThatDoNotCoverTheRowsOnce) {
   EXPECT_NE(refusal_of({{-1, 1, 3}}).find("leaves the 3 rows"), std::string::npos);
 }
 
+TEST(AttentionMask, RefusesGroupsThatSeeNothingOrWhatIsNotThere) {
+  EXPECT_NE(refusal_of({{0, 1, 3, MaskRule::kNone}}).find("\"query 0..2\" sees nothing"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal_of({{0, 1, 3, MaskRule::kFull, {1}}}).find("sees group 1, which is not another"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal_of({{0, 1, 3, MaskRule::kFull, {0}}}).find("sees group 0, which is not another"),
+      std::string::npos);
+  EXPECT_NE(refusal_of({{0, 1, 3, MaskRule::kFull, {1, 1}}, {3, 1, 2}}).find("sees group 1 twice"),
+            std::string::npos);
+}
+
+TEST(AttentionMask, SamplesRepeatOneTable) {
+  const AttentionMask one({{0, 1, 3, MaskRule::kCausal}, {3, 1, 2, MaskRule::kFull, {0}}});
+  const AttentionMask four = one.repeated(2).repeated(2);
+  EXPECT_EQ(four.rows(), 20);
+  EXPECT_EQ(four.sequences(), 8);
+  EXPECT_EQ(four.blocks(), 12);
+  EXPECT_EQ(four.visible(), 4 * (6 + 4 + 6));
+  EXPECT_EQ(to_string(four), "causal 0..2, full 3..4 sees 0; 4 samples");
+}
+
 }  // namespace
 }  // namespace espalier

@@ -15,9 +15,15 @@ at::Tensor dense(const AttentionMask& mask) {
   const at::Tensor sees = torch::zeros({mask.rows(), mask.rows()}, torch::kBool);
   for (const MaskGroup& group : mask.groups()) {
     for (int64_t t = 0; t < group.length; ++t) {
-      const int64_t seen = group.rule == MaskRule::kFull ? group.length : t + 1;
-      for (int64_t u = 0; u < seen; ++u) {
+      const int64_t own = group.rule == MaskRule::kFull ? group.length : t + 1;
+      for (int64_t u = 0; u < own; ++u) {
         sees[group.first + t * group.stride][group.first + u * group.stride] = true;
+      }
+      for (const int64_t other : group.sees) {
+        const MaskGroup& seen = mask.groups()[static_cast<size_t>(other)];
+        for (int64_t u = 0; u < seen.length; ++u) {
+          sees[group.first + t * group.stride][seen.first + u * seen.stride] = true;
+        }
       }
     }
   }
@@ -27,7 +33,9 @@ at::Tensor dense(const AttentionMask& mask) {
 at::Tensor places(const AttentionMask& mask) {  // of every row in its group
   const at::Tensor place = torch::zeros({mask.rows()}, torch::kLong);
   for (const MaskGroup& group : mask.groups()) {
-    for (int64_t t = 0; t < group.length; ++t) place[group.first + t * group.stride] = t;
+    for (int64_t t = 0; t < group.length; ++t) {
+      place[group.first + t * group.stride] = group.position + t;
+    }
   }
   return place;
 }
@@ -68,8 +76,9 @@ TEST_P(PackedAttention, KernelAndComposedFormEqualTheDenseFormWithGradients) {
   torch::manual_seed(11);
   const auto qkv = torch::randn({c.mask.rows(), c.heads.row_width()}).requires_grad_();
   const auto to = torch::randn({c.mask.rows(), c.heads.heads * c.heads.head_dim});
-  const RotaryTable table =
-      c.is_rotated ? make_rotary_table(c.mask.longest(), c.heads.head_dim, 10000.0) : RotaryTable{};
+  const RotaryTable table = c.is_rotated
+                                ? make_rotary_table(c.mask.positions(), c.heads.head_dim, 10000.0)
+                                : RotaryTable{};
   const auto expected = dense_attention(qkv, c.mask, c.heads, table);
   const auto gradient = torch::autograd::grad({expected}, {qkv}, {to})[0];
   for (const auto form : {&packed_attention, &composed_packed_attention}) {
@@ -100,6 +109,16 @@ INSTANTIATE_TEST_SUITE_P(
                             {20, 2, 9, MaskRule::kCausal},
                             {37, 1, 30, MaskRule::kFull}}),
              {4, 4, 16},
+             true},
+        Case{"TextImageText",
+             AttentionMask({{0, 1, 9, MaskRule::kCausal},
+                            {9, 1, 40, MaskRule::kFull, {0}, 9},
+                            {49, 1, 12, MaskRule::kCausal, {0, 1}, 49}}),
+             {4, 2, 32},
+             true},
+        Case{"LongerThanTheOwnKernelTakes",
+             AttentionMask::from_lengths({600, 20}),
+             {2, 1, 16},
              true},
         Case{"OddHeadCausalAndFull",
              AttentionMask({{0, 1, 3, MaskRule::kFull}, {3, 1, 8, MaskRule::kCausal}}),
