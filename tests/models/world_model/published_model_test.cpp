@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "models/attention/mask_description.h"
 #include "models/world_model/action_diffusion.h"
 #include "models/world_model/dream_decoder.h"
 #include "models/world_model/image_patches.h"
@@ -37,6 +38,26 @@ DreamDecoder make_decoder(int64_t patch_width, DreamOutput output) {
                                           .patches = kPatches,
                                           .patch_width = patch_width,
                                           .output = output});
+}
+
+// Context sees context of its step and before; queries see that, and actions the dreams of their
+// step too. No query is seen by anyone else, itself included.
+AttentionMask published_mask() {
+  const SightRule context{.groups = {"context"}, .from = -kAlways, .to = 0};
+  const SightRule past{.groups = {"context"}, .from = -kAlways, .to = -1};
+  const SightRule dreams{.groups = {"dynamic", "depth", "track"}};
+  const auto query = [&](const char* name, int64_t tokens) {
+    return TokenGroup{.name = name, .kind = GroupKind::kQuery, .tokens = tokens, .sees = {context}};
+  };
+  TokenGroup action = query("action", 3);
+  action.sees.push_back(dreams);
+  return lay_out({.timesteps = kSteps,
+                  .groups = {{.name = "context", .tokens = kSeen, .sees = {past}},
+                             query("dynamic", 8),
+                             query("depth", 8),
+                             query("track", 8),
+                             action}})
+      .mask;
 }
 
 class PublishedModel : public testing::Test {
@@ -101,15 +122,28 @@ TEST_F(PublishedModel, HiddenRowsAndDreamsAreEqual) {
   EXPECT_TRUE(are_close(dream(rows, track_, 2), golden("out.track"), 2e-5));
 }
 
-// With the published mask, what the first step sees (text, state, image) sees itself alone.
-TEST_F(PublishedModel, ContextOfTheFirstStepUnderThePublishedMaskNeedsNoOtherRow) {
-  const at::Tensor seen =
-      golden("rows").select(1, 0).slice(1, 0, kSeen).reshape({kBatch * kSeen, kWidth});
-  const auto mask = AttentionMask::from_lengths({kSeen, kSeen}, MaskRule::kFull);
-  const at::Tensor got = trunk_->forward(seen, torch::zeros({kBatch * kSeen}, torch::kLong), mask);
-  const at::Tensor expected =
-      golden("structured.hidden").view({kBatch, kSteps * kRows, kWidth}).slice(1, 0, kSeen);
+TEST_F(PublishedModel, HiddenRowsUnderThePublishedMaskAreEqual) {
+  const AttentionMask mask = published_mask();
+  EXPECT_TRUE(torch::equal(mask.dense(), golden("structured.mask").to(torch::kBool)));
+  const at::Tensor got = trunk_->forward(rows_, timestep_, mask.repeated(kBatch));
+  const at::Tensor expected = golden("structured.hidden");
   EXPECT_TRUE(are_close(got.view_as(expected), expected, 1e-5));
+}
+
+// At any depth, to the last bit.
+TEST_F(PublishedModel, AQueryReachesItselfAndTheActionsOfItsStepAlone) {
+  const torch::NoGradGuard no_gradient;
+  const AttentionMask mask = published_mask().repeated(kBatch);
+  constexpr int64_t kFirstDepth = kSeen + 8;  // of the first step of the first sequence
+  constexpr int64_t kFirstAction = kSeen + 24;
+  at::Tensor other = rows_.clone();
+  other[kFirstDepth].normal_();
+  const at::Tensor changed =
+      trunk_->forward(rows_, timestep_, mask).ne(trunk_->forward(other, timestep_, mask)).any(1);
+  at::Tensor expected = torch::zeros({rows_.size(0)}, torch::kBool);
+  expected[kFirstDepth] = true;
+  expected.slice(0, kFirstAction, kFirstAction + 3).fill_(true);
+  EXPECT_TRUE(torch::equal(changed, expected)) << changed.nonzero().flatten();
 }
 
 TEST_F(PublishedModel, PixelTargetsAreEqual) {
