@@ -15,9 +15,9 @@ inline const TensorMap& golden_world_model() {
   return golden;
 }
 
-// A golden tensor in fp32.
+// A golden tensor in fp32, the caller's own.
 inline at::Tensor golden(const std::string& name) {
-  return golden_world_model().at(name).to(torch::kFloat);
+  return golden_world_model().at(name).to(torch::kFloat, /*non_blocking=*/false, /*copy=*/true);
 }
 
 // Loads "weight.PREFIX..." into a module. The file keeps the blocks of the decoders once.

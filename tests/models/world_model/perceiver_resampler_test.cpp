@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ATen/autocast_mode.h>
+
 #include "tests/models/close.h"
 #include "tests/models/world_model/golden.h"
 
@@ -33,6 +35,20 @@ TEST(PerceiverResampler, TakesAnyNumberOfFeaturesInAnyOrder) {
   const at::Tensor media = golden("resampler.media");
   EXPECT_EQ(resampler->forward(media.slice(1, 0, 3)).sizes(), (std::vector<int64_t>{2, 5, 24}));
   EXPECT_TRUE(are_close(resampler->forward(media.flip({1})), golden("resampler.out"), 1e-5));
+}
+
+TEST(PerceiverResampler, Bf16DiffersByItsRoundingOnly) {
+  auto resampler = golden_resampler();
+  at::autocast::set_autocast_enabled(at::kCPU, true);
+  at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+  const at::Tensor out = resampler->forward(golden("resampler.media"));
+  (out * golden("resampler.probe")).sum().backward();
+  at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  EXPECT_EQ(out.scalar_type(), torch::kFloat);
+  EXPECT_TRUE(are_close(out, golden("resampler.out"), 3e-2));
+  EXPECT_FALSE(are_close(out, golden("resampler.out"), 1e-4)) << "autocast was off";
+  EXPECT_TRUE(are_close(resampler->latents.grad(), golden("gradient.resampler.latents"), 6e-2));
 }
 
 }  // namespace
