@@ -198,6 +198,9 @@ at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::T
     return KernelFunction::apply(dense_rows(q), dense_rows(k), dense_rows(v), mask, heads);
   }
   if (fused_kernel_for(q.device(), q.scalar_type(), heads.head_dim) == FusedKernel::kNone) {
+    if (q.is_cuda()) {  // in the first step, and once: whoever pays for a GPU wants to know
+      TORCH_WARN_ONCE(attention_path(q.device(), q.scalar_type(), heads.head_dim));
+    }
     return composed_block_attention(q, k, v, mask, heads);
   }
   return pieces_attention(q, k, v, mask, heads);

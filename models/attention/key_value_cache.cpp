@@ -1,27 +1,56 @@
 #include "models/attention/key_value_cache.h"
 
-#include <torch/torch.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <utility>
 
 namespace espalier {
+namespace {
 
-KeyValueCache::KeyValueCache(int64_t layers, const std::vector<int64_t>& padding, int64_t capacity,
-                             at::Device device)
-    : layers_(static_cast<size_t>(layers)),
-      padding_(at::tensor(padding, at::kLong).to(device)),
-      capacity_(capacity) {}
+// Columns of one sequence whose first row is `row`: `padding` that hold nothing, tokens before
+// `first`, and from there on new ones, which see the tokens before them.
+void add_sequence(std::vector<MaskGroup>& groups, int64_t row, int64_t padding, int64_t first,
+                  int64_t count) {
+  const auto add = [&](int64_t begin, int64_t end, MaskGroup group) {
+    if (begin >= end) return;
+    group.first = row + begin;
+    group.length = end - begin;
+    groups.push_back(std::move(group));
+  };
+  MaskGroup memory;
+  memory.rule = MaskRule::kNone;
+  memory.asks = false;
+  add(0, std::min(padding, first), memory);
+  // New columns that hold nothing ask too, as the rows of a batch do; nobody reads the answer.
+  add(std::max<int64_t>(first, 0), std::min(padding, first + count), MaskGroup());
+  MaskGroup fresh;
+  if (padding < first) {
+    fresh.sees = {std::ssize(groups)};
+    add(padding, first, memory);
+  }
+  add(std::max(padding, first), first + count, fresh);
+}
+
+}  // namespace
+
+KeyValueCache::KeyValueCache(int64_t layers, std::vector<int64_t> padding, int64_t capacity)
+    : layers_(static_cast<size_t>(layers)), padding_(std::move(padding)), capacity_(capacity) {}
 
 CacheView KeyValueCache::extend(int64_t count) {
-  TORCH_CHECK(length_ + count <= capacity_, "the key-value cache holds ", capacity_,
-              " tokens per sequence, ", length_ + count, " are needed");
-  const at::Tensor columns = at::arange(length_ + count, padding_.options());
-  const at::Tensor queries = columns.narrow(0, length_, count);
-  // A query on padding sees itself, so that its softmax has something to sum; nobody reads it.
-  const at::Tensor is_self = queries.view({-1, 1}) == columns.view({1, -1});
-  const at::Tensor is_past = queries.view({-1, 1}) >= columns.view({1, -1});
-  const at::Tensor is_token = padding_.view({-1, 1, 1}) <= columns.view({1, 1, -1});
-  CacheView view{padding_.size(0), length_, count,
-                 (is_past.logical_and(is_token)).logical_or(is_self).unsqueeze(1)};
-  length_ += count;
+  const int64_t end = length_ + count;
+  TORCH_CHECK(end <= capacity_, "the key-value cache holds ", capacity_, " tokens per sequence, ",
+              end, " are needed");
+  const auto batch = std::ssize(padding_);
+  const bool are_alike = std::all_of(padding_.begin(), padding_.end(),
+                                     [&](int64_t padding) { return padding == padding_.front(); });
+  std::vector<MaskGroup> groups;
+  for (int64_t b = 0; b < (are_alike ? 1 : batch); ++b) {
+    add_sequence(groups, b * end, padding_[static_cast<size_t>(b)], length_, count);
+  }
+  const AttentionMask mask(std::move(groups));
+  CacheView view{batch, length_, count, are_alike ? mask.repeated(batch) : mask};
+  length_ = end;
   return view;
 }
 

@@ -5,9 +5,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "models/attention/attention_mask.h"
+
 namespace espalier {
 
-// Keys (rotated) and values of one layer: (batch, kv_heads, capacity, head_dim).
+// Keys (rotated) and values of one layer: (batch, tokens so far, kv_heads * head_dim).
 struct LayerCache {
   at::Tensor keys;
   at::Tensor values;
@@ -19,15 +21,14 @@ struct CacheView {
   int64_t batch = 0;
   int64_t first = 0;   // column of the first new token
   int64_t count = 0;   // new tokens per sequence
-  at::Tensor visible;  // (batch, 1, count, first + count) bool
+  AttentionMask mask;  // over batch x (first + count) rows of the cache; the new ones ask
 };
 
 // What decoding remembers of the tokens so far: one LayerCache per layer a sequence goes through.
 class KeyValueCache {
  public:
   // `padding[b]` columns on the left of sequence b hold no token.
-  KeyValueCache(int64_t layers, const std::vector<int64_t>& padding, int64_t capacity,
-                at::Device device);
+  KeyValueCache(int64_t layers, std::vector<int64_t> padding, int64_t capacity);
 
   // Advances by `count` tokens and says where they go.
   CacheView extend(int64_t count);
@@ -36,7 +37,7 @@ class KeyValueCache {
 
  private:
   std::vector<LayerCache> layers_;
-  at::Tensor padding_;  // (batch)
+  std::vector<int64_t> padding_;
   int64_t capacity_;
   int64_t length_ = 0;
 };

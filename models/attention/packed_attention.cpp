@@ -60,7 +60,7 @@ AttentionRows split_rows(const at::Tensor& qkv, const AttentionMask& mask,
                            table.sines.index_select(0, positions).unsqueeze(1)};
     const at::Tensor split =
         qk.view({mask.samples(), mask.sample_rows(), heads.heads + heads.kv_heads, heads.head_dim});
-    qk = rotate_rows(split, rows).view({qkv.size(0), width + kv_width});
+    qk = rotate(split, rows).view({qkv.size(0), width + kv_width});
   }
   at::Tensor q = qk.narrow(1, 0, width);
   if (plan.query_rows.defined()) {

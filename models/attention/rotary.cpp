@@ -11,12 +11,7 @@ RotaryTable make_rotary_table(int64_t length, int64_t head_dim, double base) {
   return {angles.cos().to(at::kFloat).contiguous(), angles.sin().to(at::kFloat).contiguous()};
 }
 
-at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, int64_t first) {
-  return rotate_rows(
-      x, {table.cosines.narrow(0, first, x.size(-2)), table.sines.narrow(0, first, x.size(-2))});
-}
-
-at::Tensor rotate_rows(const at::Tensor& x, const RotaryTable& angles) {
+at::Tensor rotate(const at::Tensor& x, const RotaryTable& angles) {
   const at::Tensor c = angles.cosines.to(x.options());
   const at::Tensor s = angles.sines.to(x.options());
   const auto halves = x.chunk(2, -1);

@@ -14,10 +14,8 @@ struct RotaryTable {
 };
 RotaryTable make_rotary_table(int64_t length, int64_t head_dim, double base);
 
-// x (..., T, head_dim), rotated as tokens first .. first+T-1: the first half of a head turns
-// against the second.
-at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, int64_t first);
-// x (..., head_dim) by cosines and sines (..., head_dim / 2) of its own, broadcast.
-at::Tensor rotate_rows(const at::Tensor& x, const RotaryTable& angles);
+// x (..., head_dim) by cosines and sines (..., head_dim / 2), broadcast over what they lack: the
+// first half of a head turns against the second.
+at::Tensor rotate(const at::Tensor& x, const RotaryTable& angles);
 
 }  // namespace espalier

@@ -93,8 +93,7 @@ at::Tensor draw_codes(YModel& model, int64_t branch,
   auto [embeddings, padding] = embed_prompts(model, branch, all_prompts, codebooks.device());
   const auto rows = static_cast<int64_t>(all_prompts.size());
   int64_t count = embeddings.size(0) / rows;
-  KeyValueCache cache(model->cache_layers(branch), padding, count + shape.image_positions,
-                      codebooks.device());
+  KeyValueCache cache(model->cache_layers(branch), padding, count + shape.image_positions);
   const at::Tensor codes =
       at::zeros({batch, shape.image_positions, shape.stages}, uniforms.options().dtype(at::kLong));
   for (int64_t position = 0; position < shape.image_positions; ++position) {
@@ -132,8 +131,7 @@ std::vector<std::vector<int32_t>> continue_text(YModel& model, int64_t branch,
   TORCH_CHECK(batch * count == rows.mask.rows() && rows.mask.is_causal(),
               "continue_text wants causal sequences of one length, got ", rows.mask);
   KeyValueCache cache(model->cache_layers(branch),
-                      std::vector<int64_t>(static_cast<size_t>(batch), 0), count + max_tokens,
-                      rows.sources.device());
+                      std::vector<int64_t>(static_cast<size_t>(batch), 0), count + max_tokens);
   at::Tensor embeddings = model->embed(rows, branch);
   std::vector<std::vector<int32_t>> texts(static_cast<size_t>(batch));
   std::vector<bool> ended(static_cast<size_t>(batch), false);

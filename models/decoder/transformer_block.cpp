@@ -54,31 +54,27 @@ Residual TransformerBlockImpl::step(Residual residual, const RotaryTable& table,
                                     const CacheView& view) {
   const AttentionHeads& heads = options_.heads;
   const at::Tensor qkv = query_key_value->forward(attention_norm->forward(residual));
-  // (batch, all heads, count, head_dim)
-  const at::Tensor split =
-      qkv.view({view.batch, view.count, heads.heads + 2 * heads.kv_heads, heads.head_dim})
-          .transpose(1, 2);
   const int64_t rotated = heads.heads + heads.kv_heads;
-  const at::Tensor turned = table.cosines.defined()
-                                ? rotate(split.narrow(1, 0, rotated), table, view.first)
-                                : split.narrow(1, 0, rotated);
-  const at::Tensor values = split.narrow(1, rotated, heads.kv_heads);
+  at::Tensor qk = qkv.narrow(1, 0, rotated * heads.head_dim)
+                      .view({view.batch, view.count, rotated, heads.head_dim});
+  if (table.cosines.defined()) {
+    qk = rotate(qk, {table.cosines.narrow(0, view.first, view.count).unsqueeze(1),
+                     table.sines.narrow(0, view.first, view.count).unsqueeze(1)});
+  }
+  const int64_t kv_width = heads.kv_heads * heads.head_dim;
   const int64_t end = view.first + view.count;
+  // The cache with the new tokens, as rows.
   const auto append = [&](at::Tensor& all, const at::Tensor& more) {
-    all = all.defined() ? torch::cat({all, more}, 2) : more.contiguous();
-    TORCH_INTERNAL_ASSERT(all.size(2) == end);
+    const at::Tensor rows = more.reshape({view.batch, view.count, kv_width});
+    all = all.defined() ? torch::cat({all, rows}, 1) : rows.contiguous();
+    TORCH_INTERNAL_ASSERT(all.size(1) == end);
+    return all.view({view.batch * end, kv_width});
   };
-  append(cache.keys, turned.narrow(1, heads.heads, heads.kv_heads));
-  append(cache.values, values);
-  const int64_t group = heads.heads / heads.kv_heads;
-  const auto shared = [&](const at::Tensor& t) {
-    return group == 1 ? t : t.repeat_interleave(group, 1);
-  };
-  const at::Tensor attended =
-      at::scaled_dot_product_attention(turned.narrow(1, 0, heads.heads), shared(cache.keys),
-                                       shared(cache.values), view.visible)
-          .transpose(1, 2)
-          .reshape({view.batch * view.count, heads.heads * heads.head_dim});
+  const at::Tensor keys = append(cache.keys, qk.narrow(2, heads.heads, heads.kv_heads));
+  const at::Tensor values = append(cache.values, qkv.narrow(1, rotated * heads.head_dim, kv_width));
+  const at::Tensor queries =
+      qk.narrow(2, 0, heads.heads).reshape({view.batch * view.count, heads.heads * heads.head_dim});
+  const at::Tensor attended = block_attention(queries, keys, values, view.mask, heads);
   residual.delta = attention_out->forward(attended);
   residual.delta = feed_forward(residual);
   return residual;

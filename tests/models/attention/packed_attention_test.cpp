@@ -49,8 +49,8 @@ at::Tensor dense_attention(const at::Tensor& qkv, const AttentionMask& mask,
   if (table.cosines.defined()) {
     const RotaryTable of_rows{table.cosines.index_select(0, places(mask)),
                               table.sines.index_select(0, places(mask))};
-    q = rotate(q, of_rows, 0);
-    k = rotate(k, of_rows, 0);
+    q = rotate(q, of_rows);
+    k = rotate(k, of_rows);
   }
   const int64_t group = heads.heads / heads.kv_heads;
   const at::Tensor v = all.narrow(0, heads.heads + heads.kv_heads, heads.kv_heads);
