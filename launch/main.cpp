@@ -127,7 +127,10 @@ void add_data_and_config(CLI::App& app, Command& chosen) {
   auto* data = app.add_subcommand("data", "Look at data");
   data->require_subcommand(1);
   auto* command = data->add_subcommand("inspect", "Count and measure samples");
-  command->add_option("INPUT", inspect->inputs, "A config, or shards")->required();
+  command
+      ->add_option("INPUT", inspect->inputs,
+                   "A config, shards, or an index.json of episodes or its folder")
+      ->required();
   command->add_option("--sheet", inspect->sheet, "Write a contact sheet of the first split (PNG)");
   command->add_flag("--skip-bad", inspect->skip_bad_samples, "Count bad samples, do not fail");
   command->add_flag("--json", inspect->as_json, "As JSON");

@@ -19,6 +19,15 @@ class DoNotRequeueError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A simulator that an evaluation drives is dead, silent or talks nonsense, or it refused a
+// question. The message says which, with its exit status and last lines. Whoever evaluates catches
+// it, so that training goes on without that evaluation; uncaught it counts as internal, exit
+// code 70.
+class SimulatorError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 // Loss or gradients stay non-finite.
 class NumericError : public DoNotRequeueError {
  public:

@@ -100,6 +100,24 @@ Image decode_image(std::span<const uint8_t> bytes, const std::string& name) {
   return is_webp(bytes) ? decode_webp(bytes, name) : decode_jpeg(bytes, name);
 }
 
+void decode_rgb_png(std::span<const uint8_t> bytes, int64_t width, int64_t height,
+                    std::span<uint8_t> rgb, const std::string& name) {
+  if (std::ssize(rgb) != 3 * width * height)
+    throw std::invalid_argument("decode_rgb_png: the room for pixels does not fit the size");
+  if (!starts_with(bytes, kPngMagic))
+    throw DataError(name + ": not a PNG (" + std::to_string(bytes.size()) + " bytes)");
+  PngReader reader;
+  open_png(reader, bytes, name);
+  if (reader.state.width != width || reader.state.height != height)
+    throw DataError(name + ": a PNG of " + std::to_string(reader.state.width) + " x " +
+                    std::to_string(reader.state.height) + " pixels; expected " +
+                    std::to_string(width) + " x " + std::to_string(height));
+  if (reader.state.format != PNG_FORMAT_RGB)
+    throw DataError(name + ": not 8-bit RGB; expected no palette, grey, alpha or 16-bit channels");
+  if (png_image_finish_read(&reader.state, nullptr, rgb.data(), 0, nullptr) == 0)
+    throw DataError(name + ": damaged PNG: " + reader.state.message);
+}
+
 std::vector<uint8_t> encode_png(const Image& image) {
   require_consistent(image);
   PngReader writer;

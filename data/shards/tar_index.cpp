@@ -97,18 +97,34 @@ bool read_pax(std::string_view text, Extension& extension) {
 
 class Indexer {
  public:
-  explicit Indexer(const ReadOnlyFile& file) : file_(file) {}
+  explicit Indexer(const ReadOnlyFile& file)
+      : file_(file),
+        name_(file.path()),
+        end_(file.size()),
+        remedy_(". Fetch or build the shard again.") {}
+  Indexer(const ReadOnlyFile& file, int64_t begin, int64_t end, std::string name)
+      : file_(file), name_(std::move(name)), offset_(begin), end_(std::min(end, file.size())) {}
 
   std::vector<TarMember> run() {
     while (read_header()) take_member();
     return std::move(members_);
   }
 
+  std::vector<TarMember> run_to_end() {
+    while (offset_ < end_) {
+      if (!read_header()) fail("is damaged: a zero block where a member should begin");
+      take_member();
+    }
+    if (extension_.size >= 0 || !extension_.name.empty())
+      fail("is truncated: no member follows an extended header");
+    return std::move(members_);
+  }
+
  private:
   // False at the closing zero block.
   bool read_header() {
-    if (offset_ + kBlock > file_.size()) {
-      fail("is truncated: it ends at byte " + std::to_string(file_.size()) +
+    if (offset_ + kBlock > end_) {
+      fail("is truncated: it ends at byte " + std::to_string(end_) +
            " without the closing zero block");
     }
     file_.read(offset_, header_.data(), kBlock);
@@ -127,9 +143,9 @@ class Indexer {
     if (size < 0) fail("is damaged: a member's size is no number");
     const int64_t data = offset_ + kBlock;
     const std::string name = name_of_member();
-    if (size > file_.size() - data) {
+    if (size > end_ - data) {
       fail("is truncated: member " + name + " needs " + std::to_string(size) +
-           " bytes, the archive has " + std::to_string(file_.size() - data) + " left");
+           " bytes, the archive has " + std::to_string(end_ - data) + " left");
     }
     if (type == 'x' || type == 'L') {
       take_extension(type, data, size);
@@ -162,13 +178,16 @@ class Indexer {
   }
 
   [[noreturn]] void fail(const std::string& what) const {
-    throw DataError(file_.path() + " " + what + " (at byte " + std::to_string(offset_) + ", " +
-                    (last_.empty() ? "before the first member" : "after member " + last_) +
-                    "). Fetch or build the shard again.");
+    throw DataError(name_ + " " + what + " (at byte " + std::to_string(offset_) + ", " +
+                    (last_.empty() ? "before the first member" : "after member " + last_) + ")" +
+                    remedy_);
   }
 
   const ReadOnlyFile& file_;
+  std::string name_;
   int64_t offset_ = 0;
+  int64_t end_ = 0;
+  std::string remedy_;
   Header header_{};
   Extension extension_;
   std::string last_;
@@ -220,5 +239,10 @@ std::vector<uint8_t> ReadOnlyFile::read(int64_t offset, int64_t bytes) const {
 }
 
 std::vector<TarMember> index_tar(const ReadOnlyFile& file) { return Indexer(file).run(); }
+
+std::vector<TarMember> index_tar_part(const ReadOnlyFile& file, int64_t begin, int64_t end,
+                                      const std::string& part) {
+  return Indexer(file, begin, end, part).run_to_end();
+}
 
 }  // namespace espalier

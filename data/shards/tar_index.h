@@ -39,4 +39,10 @@ class ReadOnlyFile {
 // the archive ends early; an archive without its closing zero block counts as ended early.
 std::vector<TarMember> index_tar(const ReadOnlyFile& file);
 
+// The same of a part that begins with a header and ends where a member's padding ends, bytes
+// [begin, end) of the file; no closing block is expected. Offsets count from the file's start, and
+// errors name `part` in place of the file. Reads headers only: 512 bytes a member.
+std::vector<TarMember> index_tar_part(const ReadOnlyFile& file, int64_t begin, int64_t end,
+                                      const std::string& part);
+
 }  // namespace espalier

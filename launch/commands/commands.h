@@ -59,7 +59,7 @@ struct DrawArguments {
 int run_draw(const DrawArguments& arguments);
 
 struct InspectArguments {
-  std::vector<std::string> inputs;  // one config, or shards
+  std::vector<std::string> inputs;  // one config, one episode data set, or shards
   std::string sheet;
   bool skip_bad_samples = false;
   bool as_json = false;

@@ -3,6 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/episodes/episode_index.h"
+#include "data/episodes/episode_reader.h"
+#include "data/episodes/inspect_episodes.h"
 #include "data/images/contact_sheet.h"
 #include "data/images/image_codec.h"
 #include "data/inspect.h"
@@ -90,9 +93,45 @@ Image sheet_of(const ShardDataset& dataset) {
   return contact_sheet(rows);
 }
 
+// A row of frames for each of some training episodes, from its first step to its last, in the first
+// view.
+Image episode_sheet(const EpisodeIndex& index) {
+  const EpisodeReader reader(index, "train");
+  const int64_t count = std::min(kSheetSamples / kSheetColumns, reader.size());
+  const int64_t frame_bytes = index.height * index.width * 3;
+  std::vector<std::vector<Image>> rows;
+  for (int64_t i = 0; i < count; ++i) {
+    const Episode episode = reader.read(i * reader.size() / count);
+    const int64_t columns = std::min(kSheetColumns, episode.steps);
+    rows.emplace_back();
+    for (int64_t c = 0; c < columns; ++c) {
+      const int64_t step = columns == 1 ? 0 : c * (episode.steps - 1) / (columns - 1);
+      Image image = blank_image(static_cast<int>(index.width), static_cast<int>(index.height));
+      std::copy_n(episode.frames[0].begin() + step * frame_bytes, frame_bytes, image.rgb.begin());
+      rows.back().push_back(std::move(image));
+    }
+  }
+  return contact_sheet(rows);
+}
+
+int inspect_episode_set(const InspectArguments& arguments) {
+  const EpisodeIndex index = read_episode_index(arguments.inputs[0]);
+  const EpisodeStatistics statistics = inspect_episodes(index, arguments.skip_bad_samples);
+  const std::string text =
+      arguments.as_json ? to_json(index, statistics).dump(2) + "\n" : describe(index, statistics);
+  std::fputs(text.c_str(), stdout);
+  if (!arguments.sheet.empty()) {
+    write_png(arguments.sheet, episode_sheet(index));
+    std::fprintf(stderr, "contact sheet of training episodes: %s\n", arguments.sheet.c_str());
+  }
+  return kExitDone;
+}
+
 }  // namespace
 
 int run_data_inspect(const InspectArguments& arguments) {
+  if (arguments.inputs.size() == 1 && is_episode_path(arguments.inputs[0]))
+    return inspect_episode_set(arguments);
   bool skip_bad = arguments.skip_bad_samples;
   const auto splits = splits_of(arguments, &skip_bad);
   nlohmann::json all = nlohmann::json::object();

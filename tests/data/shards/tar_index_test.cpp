@@ -127,6 +127,31 @@ TEST(TarIndex, RefusesMalformedPaxRecords) {
   }
 }
 
+TEST(TarIndex, ListsTheMembersOfAPart) {
+  TemporaryFolder folder;
+  const ReadOnlyFile file(folder.write(
+      "t.tar", tar_member("a", "1") + tar_member("b", "22") + tar_member("c", "333") + tar_end()));
+
+  const auto members = index_tar_part(file, 1024, 3072, "the part");
+
+  ASSERT_EQ(members.size(), 2U);
+  EXPECT_EQ(members[0].name, "b");
+  EXPECT_EQ(members[1].offset, 2048 + 512);
+}
+
+TEST(TarIndex, NamesThePartThatEndsInsideAMemberOrHasAHole) {
+  TemporaryFolder folder;
+  const ReadOnlyFile file(folder.write(
+      "t.tar", tar_member("a", std::string(600, 'x')) + tar_member("b", "22") + tar_end()));
+  const auto message = [&](int64_t begin, int64_t end) {
+    return message_of<DataError>([&] { index_tar_part(file, begin, end, "the part"); });
+  };
+  expect_contains(message(0, 1024), {"the part is truncated", "member a needs 600", "512 left"});
+  expect_contains(message(0, 1600), {"the part is truncated", "ends at byte 1600"});
+  expect_contains(message(0, 3584), {"the part is damaged: a zero block", "after member b"});
+  expect_contains(message(512, 2560), {"the part is no tar archive", "at byte 512"});
+}
+
 TEST(ReadOnlyFile, SaysWhichFileCannotBeOpened) {
   expect_contains(message_of<DataError>([] { ReadOnlyFile("/nonexistent/a.tar"); }),
                   {"/nonexistent/a.tar", "No such file"});
