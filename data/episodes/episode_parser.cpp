@@ -131,8 +131,8 @@ class EpisodeParser {
                                   [](float value) { return !std::isfinite(value); });
     if (bad != values.end()) {
       const int64_t a_step = std::ssize(values) / entry_.steps;
-      throw DataError(array_file_ + ": array \"" + name + "\" has a " +
-                      (std::isnan(*bad) ? "NaN" : "infinite value") + " in step " +
+      throw DataError(array_file_ + ": array \"" + name + "\" has " +
+                      (std::isnan(*bad) ? "a NaN" : "an infinite value") + " in step " +
                       std::to_string((bad - values.begin()) / a_step) + "; expected finite values");
     }
     return values;

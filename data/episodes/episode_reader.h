@@ -1,11 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "data/episodes/array_member.h"
 #include "data/episodes/episode_index.h"
 #include "data/shards/tar_index.h"
 

@@ -202,7 +202,7 @@ TEST(EpisodeReader, RefusesValuesThatWouldSpoilTraining) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();
   expect_contains(put(0, 4, nan), {"\"actions\" has a NaN in step 1"});
-  expect_contains(put(1, 5, -infinity), {"\"state\" has a infinite value in step 2"});
+  expect_contains(put(1, 5, -infinity), {"\"state\" has an infinite value in step 2"});
   expect_contains(put(2, 0, infinity), {"\"depth.primary\""});
   expect_contains(put(2, 0, -1), {"depth.primary has a distance below zero"});
   expect_contains(put(0, 1, 1), {"action of step 0 is not one-hot"});
