@@ -1,7 +1,6 @@
 #include "models/world_model/diffusion_transformer.h"
 
 #include <cmath>
-#include <vector>
 
 namespace espalier {
 namespace {
@@ -89,8 +88,7 @@ at::Tensor DiffusionTransformerImpl::forward(const at::Tensor& actions, const at
   const at::Tensor x =
       as_residual(action_in->forward(actions.flatten(0, 1))).view({rows, chunk, -1});
   at::Tensor stream = (at::cat({c, x}, 1) + position).flatten(0, 1);
-  const auto mask = AttentionMask::from_lengths(
-      std::vector<int64_t>(static_cast<size_t>(rows), 2 * chunk), MaskRule::kFull);
+  const auto mask = AttentionMask::from_lengths({2 * chunk}, MaskRule::kFull).repeated(rows);
   for (const auto& block : *blocks) stream = block->as<PreNormBlockImpl>()->forward(stream, mask);
   const at::Tensor last =
       stream.view({rows, 2 * chunk, -1}).slice(1, chunk).reshape({rows * chunk, -1});

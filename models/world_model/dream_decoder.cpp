@@ -1,7 +1,5 @@
 #include "models/world_model/dream_decoder.h"
 
-#include <vector>
-
 #include "models/world_model/sincos_positions.h"
 
 namespace espalier {
@@ -48,8 +46,7 @@ at::Tensor DreamDecoderImpl::forward(const at::Tensor& queries) {
                                   .view({batch, options_.queries, options_.width});
   const at::Tensor masked = mask_token.expand({batch, patches, -1});
   at::Tensor rows = (at::cat({embedded, masked}, 1) + position).flatten(0, 1);
-  const auto mask = AttentionMask::from_lengths(
-      std::vector<int64_t>(static_cast<size_t>(batch), length), MaskRule::kFull);
+  const auto mask = AttentionMask::from_lengths({length}, MaskRule::kFull).repeated(batch);
   for (const auto& block : *blocks) rows = block->as<PreNormBlockImpl>()->forward(rows, mask);
   const at::Tensor last =
       rows.view({batch, length, -1}).slice(1, options_.queries).reshape({batch * patches, -1});

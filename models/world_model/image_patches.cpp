@@ -1,7 +1,6 @@
 #include "models/world_model/image_patches.h"
 
 #include <cmath>
-#include <vector>
 
 #include "models/world_model/sincos_positions.h"
 
@@ -63,8 +62,7 @@ ImageFeatures ImagePatchesImpl::forward(const at::Tensor& images) {
   const int64_t batch = pixels.size(0), count = pixels.size(1);
   const at::Tensor embedded = as_residual(embedding->forward(pixels.flatten(0, 1)));
   at::Tensor rows = (embedded.view({batch, count, -1}) + position).flatten(0, 1);
-  const auto mask = AttentionMask::from_lengths(
-      std::vector<int64_t>(static_cast<size_t>(batch), count), MaskRule::kFull);
+  const auto mask = AttentionMask::from_lengths({count}, MaskRule::kFull).repeated(batch);
   for (const auto& block : *blocks) rows = block->as<PreNormBlockImpl>()->forward(rows, mask);
   const at::Tensor patches = norm->forward(rows).view({batch, count, -1});
   const at::Tensor weight = at::softmax(patches.mul(pool).sum(2, true), 1);

@@ -1,5 +1,6 @@
 #include "models/world_model/perceiver_resampler.h"
 
+#include "models/attention/block_attention.h"
 #include "models/layers/pre_norm_block.h"
 
 namespace espalier {
@@ -7,17 +8,11 @@ namespace {
 
 constexpr double kEpsilon = 1e-5;
 
-// Every query of a sample sees every key of that sample: queries (B, L, heads * head_dim),
-// key_value (B, n, [keys | values]) -> (B * L, heads * head_dim). The one place where queries and
-// keys are different rows.
-at::Tensor cross_attention(const at::Tensor& queries, const at::Tensor& key_value, int64_t heads) {
-  const auto split = [&](const at::Tensor& rows) {
-    return rows.view({rows.size(0), rows.size(1), -1, queries.size(2) / heads}).transpose(1, 2);
-  };
-  const at::Tensor q = split(queries), kv = split(key_value);
-  return at::scaled_dot_product_attention(q, kv.narrow(1, 0, heads), kv.narrow(1, heads, heads))
-      .transpose(1, 2)
-      .reshape({queries.size(0) * queries.size(1), queries.size(2)});
+// Rows of an image: its media, which are only seen, then its latents, which see all.
+AttentionMask resampler_mask(int64_t images, int64_t media, int64_t latents) {
+  const MaskGroup seen{.length = media, .rule = MaskRule::kNone, .asks = false};
+  const MaskGroup asking{.first = media, .length = latents, .rule = MaskRule::kFull, .sees = {0}};
+  return AttentionMask({seen, asking}).repeated(images);
 }
 
 }  // namespace
@@ -38,14 +33,15 @@ PerceiverLayerImpl::PerceiverLayerImpl(const PerceiverResamplerOptions& options)
   mlp_out = register_module("mlp_out", linear(options.mlp_ratio * width, width));
 }
 
-at::Tensor PerceiverLayerImpl::forward(const at::Tensor& media, const at::Tensor& latents) {
-  const int64_t batch = latents.size(0), count = latents.size(1), keys = media.size(1) + count;
+at::Tensor PerceiverLayerImpl::forward(const at::Tensor& media, const at::Tensor& latents,
+                                       const AttentionMask& mask) {
+  const AttentionHeads heads{options_.heads, options_.heads, options_.head_dim};
   const at::Tensor normed = latent_norm->forward(latents);
   const at::Tensor sources = at::cat({media_norm->forward(media), normed}, 1);
-  const at::Tensor q = query->forward(normed.flatten(0, 1)).view({batch, count, -1});
-  const at::Tensor kv = key_value->forward(sources.flatten(0, 1)).view({batch, keys, -1});
+  const at::Tensor q = query->forward(normed.flatten(0, 1));
+  const auto kv = key_value->forward(sources.flatten(0, 1)).chunk(2, 1);
   const at::Tensor attended =
-      latents.flatten(0, 1) + attention_out->forward(cross_attention(q, kv, options_.heads));
+      latents.flatten(0, 1) + attention_out->forward(block_attention(q, kv[0], kv[1], mask, heads));
   const at::Tensor wide = mlp_in->forward(mlp_norm->forward(attended));
   return (attended + mlp_out->forward(at::gelu(wide))).view_as(latents);
 }
@@ -65,8 +61,9 @@ at::Tensor PerceiverResamplerImpl::forward(const at::Tensor& media) {
   TORCH_CHECK(media.dim() == 3 && media.size(2) == options_.width,
               "a resampler wants media (B, n, ", options_.width, "), got ", media.sizes());
   const at::Tensor in = as_residual(media);
+  const AttentionMask mask = resampler_mask(media.size(0), media.size(1), options_.latents);
   at::Tensor x = latents.unsqueeze(0).expand({media.size(0), -1, -1});
-  for (const auto& layer : *layers) x = layer->as<PerceiverLayerImpl>()->forward(in, x);
+  for (const auto& layer : *layers) x = layer->as<PerceiverLayerImpl>()->forward(in, x, mask);
   return norm->forward(x);
 }
 

@@ -4,6 +4,7 @@
 
 #include <torch/torch.h>
 
+#include "models/attention/attention_mask.h"
 #include "models/layers/linear.h"
 
 namespace espalier {
@@ -21,8 +22,10 @@ struct PerceiverResamplerOptions {
 class PerceiverLayerImpl : public torch::nn::Module {
  public:
   explicit PerceiverLayerImpl(const PerceiverResamplerOptions& options);
-  // media (B, n, width) and latents (B, L, width), fp32 -> (B, L, width) fp32
-  at::Tensor forward(const at::Tensor& media, const at::Tensor& latents);
+  // media (B, n, width) and latents (B, L, width), fp32 -> (B, L, width) fp32. The mask is of B *
+  // (n
+  // + L) rows, of which the latents ask.
+  at::Tensor forward(const at::Tensor& media, const at::Tensor& latents, const AttentionMask& mask);
 
   torch::nn::LayerNorm media_norm{nullptr}, latent_norm{nullptr}, mlp_norm{nullptr};
   Linear query{nullptr}, key_value{nullptr}, attention_out{nullptr};

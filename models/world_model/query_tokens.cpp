@@ -25,12 +25,7 @@ QueryTokensImpl::QueryTokensImpl(const QueryTokensOptions& options) : options_(o
   }
 }
 
-at::Tensor QueryTokensImpl::forward() const {
-  // By name: copies that to() made of a parameter are the module's, not tokens_'.
-  std::vector<at::Tensor> all;
-  for (const auto& item : named_parameters(/*recurse=*/false)) all.push_back(item.value());
-  return at::cat(all);
-}
+at::Tensor QueryTokensImpl::forward() const { return at::cat(tokens_); }
 
 int64_t QueryTokensImpl::hidden_width() const {
   return options_.share ? options_.width / static_cast<int64_t>(options_.groups.size())

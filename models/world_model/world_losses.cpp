@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "models/layers/fused_ops.h"
+#include "models/layers/pre_norm_block.h"
 #include "models/teachers/feature_losses.h"
 #include "models/world_model/image_patches.h"
 
@@ -101,9 +102,11 @@ at::Tensor info_nce(const at::Tensor& prediction, const at::Tensor& candidates,
               "info_nce wants predictions (R, C), candidates (M, C) and R indices, got ",
               prediction.sizes(), ", ", candidates.sizes(), " and ", own.sizes());
   TORCH_CHECK(temperature > 0, "info_nce wants a temperature above 0, got ", temperature);
+  // Similarities near 1 are what it learns from: bf16 would blur them.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const at::Tensor targets = unit_rows(wide(candidates.detach()));
   const at::Tensor cosine = at::mm(unit_rows(wide(prediction)), targets.t());
-  return cross_entropy_sum(wide(cosine) / temperature, own);
+  return cross_entropy_sum(cosine / temperature, own);
 }
 
 at::Tensor trajectory_error(const at::Tensor& prediction, const at::Tensor& target,

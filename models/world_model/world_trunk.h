@@ -6,6 +6,21 @@
 
 #include "models/layers/pre_norm_block.h"
 
+// What DreamVLA's published code does otherwise than its paper says or its readers expect, and what
+// is the default here:
+//   output of the diffusion transformer: meant to start at zero, then given a Xavier start.
+//     DiffusionTransformerOptions::zero_output; here it starts at zero
+//   SAM decoder: no positions and a mask token of zero, so that all patches come out alike.
+//     DreamDecoderOptions::positions; here every decoder has both
+//   depth: a ReLU, then a logarithm of it, over the whole batch as one row. DreamOutput; here
+//     linear unless asked for, and silog() takes the rows it is given
+//   dynamic region: mean over all elements, masked or not. MaskedMean; the caller chooses
+//   trajectory: scaled by 0.1 twice. trajectory_error's published_scale; here once, by the weight
+//   semantics: cosine, where the paper has InfoNCE. cosine_distance, info_nce; both are here
+//   shared queries: quarters of the width, however many kinds. QueryTokensOptions::share; off, and
+//     if on as many parts as groups
+//   flow matching: times in [0, 1) unscaled, never guided. time_scale, SamplingOptions::guidance
+//   left out: dropout 0.1 of the trunk, embeddings of an action history that nothing reads
 namespace espalier {
 
 struct WorldTrunkOptions {
