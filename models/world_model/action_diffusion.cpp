@@ -20,9 +20,10 @@ at::Tensor ActionDiffusionImpl::loss(const at::Tensor& actions, const at::Tensor
   const at::Tensor noisy = is_flow ? flow_point(clean, draws.noise, draws.time)
                                    : schedule_.noised(clean, draws.noise, draws.time);
   const at::Tensor target = is_flow ? clean - draws.noise : draws.noise;
-  return (transformer->forward(noisy, draws.time, condition, draws.dropped) - target)
-      .square()
-      .sum();
+  const at::Tensor error =
+      (transformer->forward(noisy, draws.time, condition, draws.dropped) - target).square();
+  if (!draws.counted.defined()) return error.sum();
+  return error.mul(draws.counted.repeat({rows / batch, 1}).unsqueeze(2)).sum();
 }
 
 at::Tensor ActionDiffusionImpl::predict(const at::Tensor& x, double time,
@@ -40,7 +41,7 @@ at::Tensor ActionDiffusionImpl::predict(const at::Tensor& x, double time,
 }
 
 at::Tensor ActionDiffusionImpl::sample(const at::Tensor& condition, const at::Tensor& noise,
-                                       const SamplingOptions& options) {
+                                       const ActionSamplingOptions& options) {
   const torch::NoGradGuard no_gradient;
   TORCH_CHECK(options.steps > 0, "sampling wants at least one step, got ", options.steps);
   at::Tensor x = as_residual(noise);

@@ -89,6 +89,9 @@ void find_things(const toml::table& root, const std::string& file, RunConfig& co
   for (const NamedTable& thing : named_things(root, "text", file)) {
     config.texts.emplace_back().name = thing.name;
   }
+  for (const NamedTable& thing : named_things(root, "episodes", file)) {
+    config.episodes.emplace_back().name = thing.name;
+  }
   for (const NamedTable& thing : named_things(root, "teacher", file)) {
     TeacherConfig& teacher = config.teachers.emplace_back();
     teacher.name = thing.name;

@@ -80,7 +80,7 @@ constexpr const char* kIntroduction =
     "A config is one TOML file. Any setting can also be given on the command line: `--set seed=7`, "
     "`--set stage.codes.steps=20`, `--set 'stage.*.precision=bf16'`. A run directory keeps "
     "`config.toml` with every value and where it came from.\n\n"
-    "Data sets, text tokenizers, teachers and models are declared once, under names of your "
+    "Data sets, text tokenizers, episodes, teachers and models are declared once, under names of your "
     "choice. A run is a list of stages: each `[[stage]]` has a `name`, the model it `trains`, and "
     "`[[stage.objectives]]`, each with a `kind` and, where two are of one kind, a `name`. The "
     "tables after it (`[stage.optimizer]`) belong to it. A stage goes on from what the stages "
@@ -115,6 +115,7 @@ RunConfig example_config() {
   RunConfig config;
   config.data.emplace_back().name = "NAME";
   config.texts.emplace_back().name = "NAME";
+  config.episodes.emplace_back().name = "NAME";
   TeacherConfig& teacher = config.teachers.emplace_back();
   teacher.name = "NAME";
   teacher.kind = registry().teachers().front().name;

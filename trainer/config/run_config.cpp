@@ -59,6 +59,10 @@ const TextConfig& RunConfig::text_named(const std::string& name,
                                         const std::string& asked_by) const {
   return named(texts, "text", name, asked_by);
 }
+const EpisodesConfig& RunConfig::episodes_named(const std::string& name,
+                                                const std::string& asked_by) const {
+  return named(episodes, "episodes", name, asked_by);
+}
 const TeacherConfig& RunConfig::teacher_named(const std::string& name,
                                               const std::string& asked_by) const {
   return named(teachers, "teacher", name, asked_by);

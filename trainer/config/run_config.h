@@ -36,6 +36,16 @@ struct TextConfig {
   std::vector<std::string> phrases;
 };
 
+// [episodes.NAME]: demonstrations of a simulator, and how it is driven.
+struct EpisodesConfig {
+  std::string name;
+  std::string path;
+  std::vector<std::string> tasks;
+  std::string python;
+  std::string script = "data/simulators/bridge.py";
+  std::vector<std::string> arguments;
+};
+
 // [teacher.NAME]: a frozen network whose features others learn from.
 struct TeacherConfig {
   std::string name;
@@ -118,6 +128,7 @@ struct RunConfig {
   std::string directory = "runs/default";
   std::vector<DataConfig> data;
   std::vector<TextConfig> texts;
+  std::vector<EpisodesConfig> episodes;
   std::vector<TeacherConfig> teachers;
   std::vector<ModelConfig> models;
   CheckpointConfig checkpoint;
@@ -133,6 +144,7 @@ struct RunConfig {
   // By name; ConfigError with the names there are. `asked_by` says whose setting it was.
   const DataConfig& data_named(const std::string& name, const std::string& asked_by) const;
   const TextConfig& text_named(const std::string& name, const std::string& asked_by) const;
+  const EpisodesConfig& episodes_named(const std::string& name, const std::string& asked_by) const;
   const TeacherConfig& teacher_named(const std::string& name, const std::string& asked_by) const;
   const ModelConfig& model_named(const std::string& name, const std::string& asked_by) const;
   const StageConfig& stage_named(const std::string& name) const;

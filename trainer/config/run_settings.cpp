@@ -38,6 +38,21 @@ void declare_text(SettingsScope s, TextConfig& c) {
   s.add("phrases", c.phrases, {.help = "Sentences, such as questions, that get tokens too."});
 }
 
+void declare_episodes(SettingsScope s, EpisodesConfig& c) {
+  s.add("path", c.path,
+        {.help = "Folder of an episode data set, or its index.json; data/simulators/prepare makes "
+                 "one."});
+  s.add("tasks", c.tasks, {.help = "Tasks to learn and to be judged in; empty = all there are."});
+  s.add("python", c.python,
+        {.help = "Python in which the simulator is installed; empty = "
+                 ".deps/simulators-SIMULATOR/bin/python."});
+  s.add("script", c.script,
+        {.help = "Program that lets evaluations act in the simulator; relative to the working "
+                 "directory."});
+  s.add("arguments", c.arguments,
+        {.help = "More arguments of the script, such as --action-repeat=3."});
+}
+
 void declare_teacher(SettingsScope s, TeacherConfig& c) {
   s.add("kind", c.kind, {.help = "The network.", .choices = {c.kind}});
   s.add("weights", c.weights, {.help = "Safetensors of the frozen network."});
@@ -172,6 +187,9 @@ Settings declare_settings(RunConfig& config) {
   declare_run(settings, config);
   for (DataConfig& c : config.data) declare_data({settings, "data." + c.name + "."}, c);
   for (TextConfig& c : config.texts) declare_text({settings, "text." + c.name + "."}, c);
+  for (EpisodesConfig& c : config.episodes) {
+    declare_episodes({settings, "episodes." + c.name + "."}, c);
+  }
   for (TeacherConfig& c : config.teachers)
     declare_teacher({settings, "teacher." + c.name + "."}, c);
   for (ModelConfig& c : config.models) {

@@ -58,6 +58,22 @@ const ImageSet& NamedThings::images(const std::string& data, const std::string& 
       .first->second;
 }
 
+const EpisodeIndex& NamedThings::episode_index(const std::string& name) {
+  const auto found = indices_.find(name);
+  if (found != indices_.end()) return found->second;
+  return indices_.emplace(name, open_episode_index(config_.episodes_named(name, "episodes")))
+      .first->second;
+}
+
+const EpisodeSet& NamedThings::episodes(const std::string& name, const std::string& split) {
+  const auto found = episodes_.find({name, split});
+  if (found != episodes_.end()) return found->second;
+  const EpisodesConfig& config = config_.episodes_named(name, "episodes");
+  return episodes_
+      .emplace(std::pair(name, split), EpisodeSet(episode_index(name), split, config.tasks))
+      .first->second;
+}
+
 // On rank 0. A run that goes on must not give its token ids another meaning.
 std::string NamedThings::keep_text(const std::string& path, const TextVocabulary& learned) const {
   if (!std::filesystem::is_directory(config_.directory)) return "";
@@ -147,6 +163,7 @@ const ImageCodes& NamedThings::image_codes(const std::string& name, const std::s
 
 void NamedThings::drop_data() {
   images_.clear();
+  episodes_.clear();
   features_.clear();
   codes_.clear();
 }

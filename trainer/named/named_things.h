@@ -10,6 +10,7 @@
 #include "models/teachers/teacher.h"
 #include "trainer/config/run_config.h"
 #include "trainer/models/model.h"
+#include "trainer/named/episode_set.h"
 #include "trainer/named/image_codes.h"
 #include "trainer/named/image_set.h"
 #include "trainer/named/text_vocabulary.h"
@@ -52,6 +53,12 @@ class NamedThings {
 
   const ImageSet& images(const std::string& data, const std::string& split);
   const TextVocabulary& text(const std::string& name);
+  // ConfigError with the command that makes it when there is no such data set; DataError when it is
+  // not as it should be.
+  const EpisodeIndex& episode_index(const std::string& name);
+  const EpisodeSet& episodes(const std::string& name, const std::string& split);
+  // The frozen network itself, on the CPU.
+  const Teacher& network(const std::string& name);
   // `side` is that of the square map of features that is wanted.
   const TeacherFeatures& teacher(const std::string& name, const std::string& data,
                                  const std::string& split, int64_t side, bool mirrored);
@@ -59,13 +66,12 @@ class NamedThings {
   const ImageCodes& image_codes(const std::string& model, const std::string& data,
                                 const std::string& split, int64_t views);
 
-  // Drops images, features and codes: a stage has ended, and the next may need others.
+  // Drops images, episodes, features and codes: a stage has ended, and the next may need others.
   void drop_data();
 
  private:
   using Key = std::tuple<std::string, std::string, std::string, int64_t>;
 
-  const Teacher& network(const std::string& name);
   TextVocabulary load_or_learn(const TextConfig& config);
   std::string keep_text(const std::string& path, const TextVocabulary& learned) const;
   [[noreturn]] void refuse_kind(const std::string& name, const std::string& asked_by) const;
@@ -79,6 +85,8 @@ class NamedThings {
   std::map<std::string, std::unique_ptr<Teacher>> teachers_;
   std::map<std::string, TextVocabulary> texts_;
   std::map<std::pair<std::string, std::string>, ImageSet> images_;
+  std::map<std::string, EpisodeIndex> indices_;
+  std::map<std::pair<std::string, std::string>, EpisodeSet> episodes_;
   std::map<Key, TeacherFeatures> features_;
   std::map<Key, ImageCodes> codes_;
 };

@@ -15,9 +15,9 @@ void append_length(std::string& out, size_t value) {
   for (size_t i = 0; i < 4; ++i) out.push_back(static_cast<char>(value >> (8 * i) & 0xff));
 }
 
-void require_bounded(size_t json, size_t payload) {
-  if (json >= 2 && json <= kMaxJsonBytes && payload <= kMaxPayloadBytes) return;
-  throw BridgeProtocolError("a message of " + std::to_string(json) + " bytes of JSON and " +
+void require_bounded(size_t json_bytes, size_t payload) {
+  if (json_bytes >= 2 && json_bytes <= kMaxJsonBytes && payload <= kMaxPayloadBytes) return;
+  throw BridgeProtocolError("a message of " + std::to_string(json_bytes) + " bytes of JSON and " +
                             std::to_string(payload) + " of payload; expected 2 to " +
                             std::to_string(kMaxJsonBytes) + " and at most " +
                             std::to_string(kMaxPayloadBytes));

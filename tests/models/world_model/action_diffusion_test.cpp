@@ -103,7 +103,7 @@ TEST_P(ActionDiffusionTest, SamplesAreTheSameForTheSameNoiseAndFollowTheConditio
   EXPECT_TRUE(torch::equal(a, action_->sample(condition_, noise, {})));
   EXPECT_FALSE(torch::allclose(a, action_->sample(condition_ * 2, noise, {})));
   // Without guidance's first part the condition is nothing.
-  const SamplingOptions unguided{.guidance = 0};
+  const ActionSamplingOptions unguided{.guidance = 0};
   EXPECT_TRUE(are_close(action_->sample(condition_, noise, unguided),
                         action_->sample(condition_ * 2, noise, unguided), 1e-5));
 }
