@@ -61,6 +61,17 @@ void check_data(const RunConfig& config, std::ostringstream& report) {
   }
 }
 
+void check_episodes(const RunConfig& config, std::ostringstream& report) {
+  for (const EpisodesConfig& episodes : config.episodes) {
+    const EpisodeIndex index = open_episode_index(episodes);
+    report << "episodes\n";
+    for (const auto& [name, split] : index.splits) {
+      report << "  " << episodes.name << " " << name << ": " << split.episodes << " episodes, "
+             << split.steps << " steps\n";
+    }
+  }
+}
+
 void check_teachers(const RunConfig& config) {
   for (const TeacherConfig& teacher : config.teachers) {
     if (fs::exists(teacher.weights)) continue;
@@ -125,6 +136,7 @@ std::string dry_run(const RunConfig& config, int world_size) {
   const fs::path folder = writable_ancestor(config.directory);
   check_teachers(config);
   check_data(config, report);
+  check_episodes(config, report);
 
   const auto comm = make_single_communicator();
   NamedThings things(config, *comm, choose_device(config.compute, 0), /*for_training=*/false);

@@ -7,10 +7,10 @@
 namespace espalier {
 
 // One line for each room: the kind is declared by add_KIND(), in the folder or file of its name.
-#define ESPALIER_ROOMS(room)                                                                       \
+#define ESPALIER_ROOMS(room)                                                                \
   room(residual_image_tokenizer) room(y_decoder) room(world_model) room(efficientnet_lite0) \
-      room(residual_evolution) room(masked_patches) room(caption) room(answer) room(draw)      \
-      room(world_model_objective)
+      room(residual_evolution) room(masked_patches) room(caption) room(answer) room(draw)   \
+          room(world_model_objective)
 
 #define ESPALIER_DECLARE(kind) void add_##kind(Registry&);
 ESPALIER_ROOMS(ESPALIER_DECLARE)

@@ -45,7 +45,8 @@ class ActionDiffusionImpl : public torch::nn::Module {
   explicit ActionDiffusionImpl(const ActionDiffusionOptions& options);
 
   // Sum of squared errors over the R draws, scalar fp32; count: draws.noise.numel(), less
-  // what draws.counted leaves out. actions (B, T, action_width), condition (B, T, condition_width). About 1 per element at the start.
+  // what draws.counted leaves out. actions (B, T, action_width), condition (B, T, condition_width).
+  // About 1 per element at the start.
   at::Tensor loss(const at::Tensor& actions, const at::Tensor& condition,
                   const DiffusionDraws& draws);
 

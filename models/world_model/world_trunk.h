@@ -19,8 +19,9 @@
 //   semantics: cosine, where the paper has InfoNCE. cosine_distance, info_nce; both are here
 //   shared queries: quarters of the width, however many kinds. QueryTokensOptions::share; off, and
 //     if on as many parts as groups
-//   flow matching: times in [0, 1) unscaled, never guided. time_scale, ActionSamplingOptions::guidance
-//   left out: dropout 0.1 of the trunk, embeddings of an action history that nothing reads
+//   flow matching: times in [0, 1) unscaled, never guided. time_scale,
+//   ActionSamplingOptions::guidance left out: dropout 0.1 of the trunk, embeddings of an action
+//   history that nothing reads
 namespace espalier {
 
 struct WorldTrunkOptions {

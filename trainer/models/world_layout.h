@@ -17,10 +17,10 @@ const std::vector<std::string>& dream_kinds();  // dynamic, depth, semantic, tra
 
 // Which mask file, and what of its settings the model decides.
 struct WorldLayoutOptions {
-  std::string mask;                     // path
-  std::vector<std::string> sets = {};   // "KEY=VALUE", for the settings that are left
-  int64_t timesteps = 4;                // K
-  int64_t observation = 0;              // tokens of a timestep
+  std::string mask;                            // path
+  std::vector<std::string> sets = {};          // "KEY=VALUE", for the settings that are left
+  int64_t timesteps = 4;                       // K
+  int64_t observation = 0;                     // tokens of a timestep
   std::map<std::string, int64_t> dreams = {};  // tokens of a timestep by kind; missing = none
   int64_t action = 0;
   std::string asked_by;  // for messages: "model.world"

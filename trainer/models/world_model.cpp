@@ -74,9 +74,9 @@ std::pair<at::Tensor, int64_t> WorldModel::encode(const std::string& instruction
   int64_t count = 0;
   for (std::string word; stream >> word; ++count) {
     if (count == settings_.max_words) {
-      throw ConfigError("the instruction \"" + instruction.substr(0, 60) + "\" has more than model." +
-                        name_ + ".max_words = " + std::to_string(settings_.max_words) +
-                        " words; raise it");
+      throw ConfigError("the instruction \"" + instruction.substr(0, 60) +
+                        "\" has more than model." + name_ +
+                        ".max_words = " + std::to_string(settings_.max_words) + " words; raise it");
     }
     for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     const auto found = std::lower_bound(index_.words.begin(), index_.words.end(), word);

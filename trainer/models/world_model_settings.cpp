@@ -22,6 +22,7 @@ SettingSpec count_of(const std::string& help, const std::string& unit, double mi
 
 }  // namespace
 
+// Tables below this one come last: the resolved file is written in the order of declaration.
 void WorldModelSettings::declare(SettingsScope scope) {
   scope.add("episodes", episodes, {.help = "Name of the episodes whose world it models."});
   scope.add("mask", mask, {.help = "Mask file: where its tokens lie and who sees whom."});
@@ -30,22 +31,36 @@ void WorldModelSettings::declare(SettingsScope scope) {
                      "tokens and timesteps follow from the model."});
   scope.add("width", width, count_of("Width of the trunk.", "channels", 8));
   scope.add("layers", layers, count_of("Layers of the trunk.", "layers", 0));
-  scope.add("heads", heads, count_of("Attention heads of the trunk; must divide its width.",
-                                     "heads", 1));
-  scope.add("timesteps", timesteps,
-            count_of("Steps of an episode that it sees at once, the present one the last.", "steps",
-                     1));
-  declare_encoders(scope);
-  declare_dreams(scope);
-  declare_actions(scope);
-}
-
-void WorldModelSettings::declare_encoders(SettingsScope scope) {
+  scope.add("heads", heads,
+            count_of("Attention heads of the trunk; must divide its width.", "heads", 1));
+  scope.add(
+      "timesteps", timesteps,
+      count_of("Steps of an episode that it sees at once, the present one the last.", "steps", 1));
   scope.add("patch", patch,
             count_of("Side of the patches in which images are read and dreamt; must divide the "
                      "side of the images.",
                      "pixels", 1));
   scope.add("max_words", max_words, count_of("Longest instruction.", "words", 1));
+  scope.add("share_query", share_query,
+            {.help = "One set of queries for all kinds of dreams, which split its channels."});
+  scope.add("semantic_channels", semantic_channels,
+            count_of("Channels of the teacher's features, or kinds of objects in the simulator's "
+                     "segmentation.",
+                     "channels", 1));
+  scope.add("semantic_side", semantic_side,
+            count_of("Side of the square map of semantic features.", "positions", 1));
+  scope.add("action_queries", action_queries,
+            count_of("Actions of a chunk, the present one and those after it.", "actions", 1));
+  scope.add("action_head", action_head,
+            {.help = "How actions come from their queries: a diffusion transformer that predicts "
+                     "noise, one that predicts a flow, or one linear.",
+             .choices = {"diffusion", "flow", "direct"}});
+  declare_encoders(scope);
+  declare_dreams(scope);
+  declare_diffusion(scope.below("diffusion"));
+}
+
+void WorldModelSettings::declare_encoders(SettingsScope scope) {
   SettingsScope encoder = scope.below("encoder");
   encoder.add("width", encoder_width,
               count_of("Width of the image encoder; divisible by 4.", "channels", 8));
@@ -56,7 +71,8 @@ void WorldModelSettings::declare_encoders(SettingsScope scope) {
   resampler.add("latents", latents,
                 count_of("Tokens that are made of an image, beside a pooled one.", "tokens", 1));
   resampler.add("depth", resampler_depth, count_of("Layers of the resampler.", "layers", 1));
-  resampler.add("heads", resampler_heads, count_of("Attention heads of the resampler.", "heads", 1));
+  resampler.add("heads", resampler_heads,
+                count_of("Attention heads of the resampler.", "heads", 1));
   resampler.add("head_width", resampler_head_width,
                 count_of("Width of a head of the resampler.", "channels", 1));
 }
@@ -72,8 +88,6 @@ void WorldModelSettings::declare_dreams(SettingsScope scope) {
                        "tokens", 0));
   queries.add("trajectory", trajectory,
               count_of("Queries of a view that dream of how points move.", "tokens", 0));
-  scope.add("share_query", share_query,
-            {.help = "One set of queries for all kinds of dreams, which split its channels."});
   SettingsScope decoder = scope.below("decoder");
   decoder.add("width", decoder_width,
               count_of("Width of the decoders of dreams; divisible by 4.", "channels", 8));
@@ -83,22 +97,9 @@ void WorldModelSettings::declare_dreams(SettingsScope scope) {
   decoder.add("depth_output", depth_output,
               {.help = "How depth stays positive; relu, as published, can die.",
                .choices = {"softplus", "relu"}});
-  scope.add("semantic_channels", semantic_channels,
-            count_of("Channels of the teacher's features, or kinds of objects in the simulator's "
-                     "segmentation.",
-                     "channels", 1));
-  scope.add("semantic_side", semantic_side,
-            count_of("Side of the square map of semantic features.", "positions", 1));
 }
 
-void WorldModelSettings::declare_actions(SettingsScope scope) {
-  scope.add("action_queries", action_queries,
-            count_of("Actions of a chunk, the present one and those after it.", "actions", 1));
-  scope.add("action_head", action_head,
-            {.help = "How actions come from their queries: a diffusion transformer that predicts "
-                     "noise, one that predicts a flow, or one linear.",
-             .choices = {"diffusion", "flow", "direct"}});
-  SettingsScope diffusion = scope.below("diffusion");
+void WorldModelSettings::declare_diffusion(SettingsScope diffusion) {
   diffusion.add("width", diffusion_width,
                 count_of("Width of the diffusion transformer.", "channels", 8));
   diffusion.add("layers", diffusion_layers,
@@ -230,6 +231,12 @@ WorldNetworkOptions WorldModelSettings::network_options(const EpisodeIndex& inde
     if (queries_of(kind) > 0) o.dreams.push_back(dream_options(kind, index, where));
   }
   o.share_query = share_query && !o.dreams.empty();
+  for (const DreamOptions& dream : o.dreams) {
+    if (!o.share_query || dream.views == o.views) continue;
+    throw ConfigError(where + ".share_query: kinds that share queries are of the same views, but " +
+                      dream.kind + " is there in " + std::to_string(dream.views) + " of " +
+                      std::to_string(o.views) + " (" + index.path + ")");
+  }
   o.action_queries = action_queries;
   o.action_size = index.action_size();
   o.head = action_head == "direct" ? ActionHead::kDirect : ActionHead::kDiffusion;

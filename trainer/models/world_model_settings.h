@@ -47,7 +47,7 @@ struct WorldModelSettings : KindSettings {
  private:
   void declare_encoders(SettingsScope scope);
   void declare_dreams(SettingsScope scope);
-  void declare_actions(SettingsScope scope);
+  void declare_diffusion(SettingsScope diffusion);
   DreamOptions dream_options(const std::string& kind, const EpisodeIndex& index,
                              const std::string& where) const;
 };

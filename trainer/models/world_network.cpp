@@ -22,7 +22,12 @@ at::Tensor pick(const at::Tensor& hidden, const at::Tensor& rows) {
 
 WorldInputs WorldInputs::to(at::Device device) const {
   const auto move = [&](const at::Tensor& t) { return t.to(device, /*non_blocking=*/true); };
-  return {move(images), move(state), move(steps), move(words), lengths};
+  return {.images = images.defined() ? move(images) : images,
+          .observed = observed.defined() ? move(observed) : observed,
+          .state = move(state),
+          .steps = move(steps),
+          .words = move(words),
+          .lengths = lengths};
 }
 
 WorldNetworkImpl::WorldNetworkImpl(const WorldNetworkOptions& options, const at::Tensor& mean,
@@ -32,7 +37,8 @@ WorldNetworkImpl::WorldNetworkImpl(const WorldNetworkOptions& options, const at:
   instruction = register_module("instruction", InstructionEncoder(options.instruction));
   image = register_module("image", ImagePatches(options.image));
   resampler = register_module("resampler", PerceiverResampler(options.resampler));
-  observation_in = register_module("observation_in", make_xavier_linear(options.image.width, width));
+  observation_in =
+      register_module("observation_in", make_xavier_linear(options.image.width, width));
   state_in = register_module("state_in", make_xavier_linear(options.state_size, width));
   view_position =
       register_parameter("view_position", torch::randn({options.views, width}) * kDeviation);
@@ -42,9 +48,8 @@ WorldNetworkImpl::WorldNetworkImpl(const WorldNetworkOptions& options, const at:
   for (const DreamOptions& dream : options.dreams) groups.push_back({dream.kind, dream.tokens()});
   if (!groups.empty()) {
     dream_queries = register_module(
-        "dream_queries",
-        QueryTokens(QueryTokensOptions{
-            .width = width, .groups = groups, .share = options.share_query}));
+        "dream_queries", QueryTokens(QueryTokensOptions{
+                             .width = width, .groups = groups, .share = options.share_query}));
   }
   action_queries = register_module(
       "action_queries", QueryTokens(QueryTokensOptions{
@@ -70,22 +75,14 @@ int64_t WorldNetworkImpl::query_width() const {
   return dream_queries ? dream_queries->hidden_width() : options_.trunk.width;
 }
 
-// (B, K, observation_tokens, width); zeros where there is no step. Latents of an image, then its
-// pooled token, view after view.
-at::Tensor WorldNetworkImpl::observations(const WorldInputs& inputs, int64_t timesteps) {
-  const int64_t width = options_.trunk.width, steps = inputs.images.size(0);
-  const at::Tensor values =
-      inputs.images.flatten(0, 1).to(state_mean.scalar_type()) / kHalfOfLevels - 1.0;
+at::Tensor WorldNetworkImpl::observe(const at::Tensor& images) {
+  const at::Tensor values = images.flatten(0, 1).to(state_mean.scalar_type()) / kHalfOfLevels - 1.0;
   const ImageFeatures seen = image->forward(values);
   const at::Tensor latents =
       at::cat({resampler->forward(seen.patches), seen.class_token.unsqueeze(1)}, 1);
   const at::Tensor rows = as_residual(observation_in->forward(latents.flatten(0, 1)))
-                              .view({steps, options_.views, -1, width}) +
-                          view_position.unsqueeze(1);
-  return at::zeros({inputs.samples() * timesteps, options_.observation_tokens(), width},
-                   rows.options())
-      .index_copy(0, inputs.steps, rows.flatten(1, 2))
-      .view({inputs.samples(), timesteps, -1, width});
+                              .view({images.size(0), options_.views, -1, options_.trunk.width});
+  return (rows + view_position.unsqueeze(1)).flatten(1, 2);
 }
 
 // (B, K, tokens, width): what comes into the trunk, groups in the order of WorldLayout.
@@ -95,13 +92,15 @@ at::Tensor WorldNetworkImpl::tokens(const WorldInputs& inputs, int64_t timesteps
     return of_queries.view({1, 1, -1, width}).expand({samples, timesteps, -1, width});
   };
   const at::Tensor said = as_residual(instruction->forward(inputs.words, inputs.lengths));
-  const at::Tensor stands =
-      as_residual(state_in->forward((inputs.state - state_mean) / state_std));
-  const at::Tensor states = at::zeros({samples * timesteps, width}, stands.options())
-                                .index_copy(0, inputs.steps, stands);
+  const at::Tensor stands = as_residual(state_in->forward((inputs.state - state_mean) / state_std));
+  const at::Tensor seen = inputs.observed.defined() ? inputs.observed : observe(inputs.images);
+  const at::Tensor context = at::cat({stands.unsqueeze(1), seen}, 1);
   std::vector<at::Tensor> all = {
       said.view({samples, 1, 1, width}).expand({samples, timesteps, 1, width}),
-      states.view({samples, timesteps, 1, width}), observations(inputs, timesteps)};
+      // Zeros where there is no step.
+      at::zeros({samples * timesteps, context.size(1), width}, context.options())
+          .index_copy(0, inputs.steps, context)
+          .view({samples, timesteps, -1, width})};
   if (dream_queries) all.push_back(everywhere(dream_queries->forward()));
   all.push_back(everywhere(action_queries->forward()));
   return at::cat(all, 2);

@@ -48,7 +48,8 @@ struct WorldNetworkOptions {
 
 // What is seen and said in B windows of K timesteps, of which M exist: an episode may be shorter.
 struct WorldInputs {
-  at::Tensor images;             // (M, views, 3, S, S) uint8
+  at::Tensor images;             // (M, views, 3, S, S) uint8; or
+  at::Tensor observed;           // (M, observation_tokens, width) fp32, made by observe()
   at::Tensor state;              // (M, state_size) fp32, as the simulator gives it
   at::Tensor steps;              // (M) int64: b * K + k of each, rising
   at::Tensor words;              // (B, longest) int64
@@ -64,6 +65,10 @@ class WorldNetworkImpl : public torch::nn::Module {
  public:
   WorldNetworkImpl(const WorldNetworkOptions& options, const at::Tensor& state_mean,
                    const at::Tensor& state_std);
+
+  // Tokens of images (M, views, 3, S, S) uint8, for those who see an image more than once: latents
+  // and then the pooled token, view after view.
+  at::Tensor observe(const at::Tensor& images);
 
   // Hidden rows (B * rows, width) fp32 of all windows. Rows of steps that do not exist mean
   // nothing.
@@ -84,8 +89,8 @@ class WorldNetworkImpl : public torch::nn::Module {
   ImagePatches image{nullptr};
   PerceiverResampler resampler{nullptr};
   Linear observation_in{nullptr}, state_in{nullptr};
-  at::Tensor view_position;           // (views, width)
-  at::Tensor state_mean, state_std;   // (state_size), of the training data
+  at::Tensor view_position;            // (views, width)
+  at::Tensor state_mean, state_std;    // (state_size), of the training data
   QueryTokens dream_queries{nullptr};  // null without dreams
   QueryTokens action_queries{nullptr};
   WorldTrunk trunk{nullptr};
@@ -94,7 +99,6 @@ class WorldNetworkImpl : public torch::nn::Module {
   Linear direct{nullptr};
 
  private:
-  at::Tensor observations(const WorldInputs& inputs, int64_t timesteps);
   at::Tensor tokens(const WorldInputs& inputs, int64_t timesteps);
 
   WorldNetworkOptions options_;

@@ -22,8 +22,8 @@ EpisodeIndex open_episode_index(const EpisodesConfig& config) {
     if (std::find(index.tasks.begin(), index.tasks.end(), task) != index.tasks.end()) continue;
     std::string known;
     for (const std::string& name : index.tasks) known += (known.empty() ? "" : ", ") + name;
-    throw ConfigError(where + ".tasks: \"" + task + "\" is no task of " + index.path +
-                      "; it has " + known);
+    throw ConfigError(where + ".tasks: \"" + task + "\" is no task of " + index.path + "; it has " +
+                      known);
   }
   return index;
 }

@@ -26,9 +26,7 @@ class EpisodeSet {
   int64_t steps() const { return first_steps_.back(); }
   int64_t steps(int64_t episode) const { return reader_.steps(episode); }
   // Steps of the split before the episode: a number for each of its frames, whatever the episode.
-  int64_t first_step(int64_t episode) const {
-    return first_steps_[static_cast<size_t>(episode)];
-  }
+  int64_t first_step(int64_t episode) const { return first_steps_[static_cast<size_t>(episode)]; }
   Episode read(int64_t episode) const { return reader_.read(episode); }
 
  private:

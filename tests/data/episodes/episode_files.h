@@ -67,6 +67,12 @@ inline constexpr int kTestHeight = 4;
 inline constexpr int kTestWidth = 6;
 inline constexpr int kTestActions = 3;
 inline constexpr int kTestState = 2;
+struct TestShape {
+  int height = kTestHeight;
+  int width = kTestWidth;
+  int actions = kTestActions;  // 4 at most
+  int state = kTestState;      // 4 at most
+};
 
 // What the members of an episode hold: changed by a test before they are packed.
 struct StoredEpisode {
@@ -84,20 +90,20 @@ struct StoredEpisode {
   }
 };
 
-inline Image strip_of(int steps, int salt) {
-  Image image = test_pattern(kTestWidth, kTestHeight * steps);
+inline Image strip_of(int steps, int salt, TestShape shape = {}) {
+  Image image = test_pattern(shape.width, shape.height * steps);
   for (uint8_t& value : image.rgb) value = static_cast<uint8_t>(value + salt);
   return image;
 }
 
 inline StoredEpisode stored_episode(const std::string& key, const std::string& task, int64_t seed,
-                                    int steps) {
-  const int pixels = steps * kTestHeight * kTestWidth;
-  std::vector<float> actions(static_cast<size_t>(steps * kTestActions), 0.0F);
+                                    int steps, TestShape shape = {}) {
+  const int pixels = steps * shape.height * shape.width;
+  std::vector<float> actions(static_cast<size_t>(steps * shape.actions), 0.0F);
   std::vector<float> state;
   for (int t = 0; t < steps; ++t) {
-    actions[static_cast<size_t>(t * kTestActions + t % kTestActions)] = 1;
-    for (int s = 0; s < kTestState; ++s) state.push_back(static_cast<float>(t) + 0.5F * s);
+    actions[static_cast<size_t>(t * shape.actions + t % shape.actions)] = 1;
+    for (int s = 0; s < shape.state; ++s) state.push_back(static_cast<float>(t) + 0.5F * s);
   }
   std::vector<float> depth;
   std::string segmentation;
@@ -112,45 +118,56 @@ inline StoredEpisode stored_episode(const std::string& key, const std::string& t
            {"steps", steps},
            {"success", true},
            {"expert", "a rule"}},
-          text_of(encode_png(strip_of(steps, 1))),
-          text_of(encode_png(strip_of(steps, 2))),
-          {{"actions", "F32", {steps, kTestActions}, float_bytes(actions)},
-           {"state", "F32", {steps, kTestState}, float_bytes(state)},
-           {"depth.primary", "F32", {steps, kTestHeight, kTestWidth}, float_bytes(depth)},
-           {"segmentation.wrist", "U8", {steps, kTestHeight, kTestWidth}, segmentation}}};
+          text_of(encode_png(strip_of(steps, 1, shape))),
+          text_of(encode_png(strip_of(steps, 2, shape))),
+          {{"actions", "F32", {steps, shape.actions}, float_bytes(actions)},
+           {"state", "F32", {steps, shape.state}, float_bytes(state)},
+           {"depth.primary", "F32", {steps, shape.height, shape.width}, float_bytes(depth)},
+           {"segmentation.wrist", "U8", {steps, shape.height, shape.width}, segmentation}}};
 }
 
 // An episode data set on disk, in a folder that goes with the object.
 class EpisodeFiles {
  public:
-  EpisodeFiles() {
-    index = {{"format", "espalier-episodes"},
-             {"version", 1},
-             {"name", "small"},
-             {"simulator", "none"},
-             {"packages", {{"minigrid", "3.2.0"}}},
-             {"expert", "a rule"},
-             {"command", "written by a test"},
-             {"image",
-              {{"views", {"primary", "wrist"}},
-               {"height", kTestHeight},
-               {"width", kTestWidth},
-               {"channels", 3}}},
-             {"state", {{"size", kTestState}, {"names", {"x", "y"}}}},
-             {"action",
-              {{"kind", "discrete"}, {"size", kTestActions}, {"names", {"left", "right", "go"}}}},
-             {"depth", {"primary"}},
-             {"segmentation", {"wrist"}},
-             {"tasks", {"Reach", "Push"}},
-             {"max_steps", {{"Reach", 20}, {"Push", 30}}},
-             {"words", {"ball", "go", "the", "to"}},
-             {"action_mean", {0.25, 0.5, 0.25}},
-             {"action_std", {0.001, 1, 2}},
-             {"state_mean", {0, 1}},
-             {"state_std", {1, 1}},
-             {"splits", nlohmann::json::object()},
-             {"unseen_seeds", {1000, 1099}},
-             {"shards", nlohmann::json::array()}};
+  explicit EpisodeFiles(TestShape shape = {}) {
+    const auto first = [](std::vector<std::string> names, int count) {
+      names.resize(static_cast<size_t>(count));
+      return names;
+    };
+    const auto numbers = [](std::vector<double> values, int count) {
+      values.resize(static_cast<size_t>(count), 1.0);
+      return values;
+    };
+    index = {
+        {"format", "espalier-episodes"},
+        {"version", 1},
+        {"name", "small"},
+        {"simulator", "none"},
+        {"packages", {{"minigrid", "3.2.0"}}},
+        {"expert", "a rule"},
+        {"command", "written by a test"},
+        {"image",
+         {{"views", {"primary", "wrist"}},
+          {"height", shape.height},
+          {"width", shape.width},
+          {"channels", 3}}},
+        {"state", {{"size", shape.state}, {"names", first({"x", "y", "z", "w"}, shape.state)}}},
+        {"action",
+         {{"kind", "discrete"},
+          {"size", shape.actions},
+          {"names", first({"left", "right", "go", "done"}, shape.actions)}}},
+        {"depth", {"primary"}},
+        {"segmentation", {"wrist"}},
+        {"tasks", {"Reach", "Push"}},
+        {"max_steps", {{"Reach", 20}, {"Push", 30}}},
+        {"words", {"ball", "go", "the", "to"}},
+        {"action_mean", numbers({0.25, 0.5, 0.25}, shape.actions)},
+        {"action_std", numbers({0.001, 1, 2}, shape.actions)},
+        {"state_mean", numbers({0, 1}, shape.state)},
+        {"state_std", numbers({1, 1}, shape.state)},
+        {"splits", nlohmann::json::object()},
+        {"unseen_seeds", {1000, 1099}},
+        {"shards", nlohmann::json::array()}};
     int64_t seed = 0;
     for (const char* split : {"train", "validation", "test"}) {
       index["splits"][split] = {{"seeds", {seed, seed + 99}}, {"episodes", 0}, {"steps", 0}};

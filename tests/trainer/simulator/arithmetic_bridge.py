@@ -2,7 +2,7 @@
 
 An environment of seed s shows, in view v after n steps, pixels (s + 10 n + 100 v + position) mod 256, and the state
 [s, n, sum of what was done]. An action is two numbers; the first counts. It ends after three steps, with success when
-the sum is at least 2. `--fault` makes it misbehave in one way.
+the sum is at least 2. `--fault` makes it misbehave in one way, `--size` gives it square pictures.
 """
 import argparse
 import json
@@ -106,7 +106,10 @@ def main():
     parser.add_argument("--simulator")
     parser.add_argument("--socket")
     parser.add_argument("--fault", default="none")
+    parser.add_argument("--size", type=int)
     arguments = parser.parse_args()
+    global HEIGHT, WIDTH
+    HEIGHT, WIDTH = arguments.size or HEIGHT, arguments.size or WIDTH
     if arguments.fault == "does not start":
         raise ImportError("No module named sums")
     if arguments.fault == "does not connect":

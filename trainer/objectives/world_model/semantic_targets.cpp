@@ -30,8 +30,7 @@ SemanticTargets::SemanticTargets(NamedThings& things, WorldModel& model, Semanti
 
 at::Tensor SemanticTargets::of_step(const at::Tensor& frames) const {
   const int64_t size = model_.settings().semantic_side * teacher_->stride();
-  return teacher_
-      ->features(at::upsample_bilinear2d(frames.to(at::kFloat), {size, size}, false))
+  return teacher_->features(at::upsample_bilinear2d(frames.to(at::kFloat), {size, size}, false))
       .to(at::kBFloat16);
 }
 
@@ -53,6 +52,8 @@ at::Tensor SemanticTargets::of_segmentation(const at::Tensor& segmentation) cons
 
 at::Tensor SemanticTargets::raw(const WindowBatch& batch, bool keep) {
   const torch::NoGradGuard no_gradient;
+  // Targets are the same whoever asks for them in whatever precision.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   if (teacher_ == nullptr) return of_segmentation(batch.segmentation.flatten(0, 1));
   std::vector<at::Tensor> all;
   for (int64_t i = 0; i < batch.steps(); ++i) {

@@ -13,9 +13,9 @@
 namespace espalier {
 
 struct SemanticOptions {
-  std::string teacher;      // by name; "" = the simulator's segmentation
-  int64_t memory_mib = 0;   // of features that are kept
-  std::string asked_by;     // for messages
+  std::string teacher;     // by name; "" = the simulator's segmentation
+  int64_t memory_mib = 0;  // of features that are kept
+  std::string asked_by;    // for messages
 };
 
 // What semantic queries dream of: features of a frozen teacher in the future frames, or what share
@@ -29,7 +29,7 @@ class SemanticTargets {
   at::Tensor measure_mean(const EpisodeSet& train);
   // (M * views, side * side, channels) fp32 on the CPU, less `mean`. `keep`: teacher features of
   // these frames may be asked for again. They are made one step at a time, so that they are the
-  // same whenever they are made. For one thread at a time.
+  // same whenever they are made. With `keep` for one thread at a time.
   at::Tensor make(const WindowBatch& batch, const at::Tensor& mean, bool keep);
 
  private:

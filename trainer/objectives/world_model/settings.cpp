@@ -2,15 +2,8 @@
 
 namespace espalier {
 
+// Tables below this one come last: the resolved file is written in the order of declaration.
 void WorldModelObjectiveSettings::declare(SettingsScope scope) {
-  SettingsScope weight = scope.below("weight");
-  const auto of = [](const std::string& what) {
-    return SettingSpec{.help = "Of " + what, .min = 0, .max = 1e6};
-  };
-  weight.add("action", action, of("the actions."));
-  weight.add("dynamic", dynamic, of("what moves, dreamt as pixels."));
-  weight.add("depth", depth, of("depth."));
-  weight.add("semantic", semantic, of("semantic features; zero, like the others: measured alone."));
   scope.add("future", future,
             {.help = "How far ahead dreams are.", .unit = "steps", .min = 0, .max = 1000});
   scope.add("condition_dropout", condition_dropout,
@@ -29,11 +22,6 @@ void WorldModelObjectiveSettings::declare(SettingsScope scope) {
   scope.add("ensemble", ensemble,
             {.help = "Act by the mean of what the last chunks say about a step, older ones "
                      "weighing less."});
-}
-
-void WorldModelObjectiveSettings::declare_targets(SettingsScope scope) {
-  scope.add("normalise_patches", normalise_patches,
-            {.help = "Dream pixels with mean and deviation of each patch taken out."});
   SettingsScope region = scope.below("region");
   region.add("pixel_threshold", pixel_threshold,
              {.help = "A pixel moved when a channel, of values in 0 to 1, changed by more.",
@@ -45,6 +33,19 @@ void WorldModelObjectiveSettings::declare_targets(SettingsScope scope) {
               .min = 0,
               .max = 1});
   region.add("dilate", dilate, {.help = "Patches beside one that moved are dreamt too."});
+  SettingsScope weight = scope.below("weight");
+  const auto of = [](const std::string& what) {
+    return SettingSpec{.help = "Of " + what, .min = 0, .max = 1e6};
+  };
+  weight.add("action", action, of("the actions."));
+  weight.add("dynamic", dynamic, of("what moves, dreamt as pixels."));
+  weight.add("depth", depth, of("depth."));
+  weight.add("semantic", semantic, of("semantic features; 0 = measured, but trains nothing."));
+}
+
+void WorldModelObjectiveSettings::declare_targets(SettingsScope scope) {
+  scope.add("normalise_patches", normalise_patches,
+            {.help = "Dream pixels with mean and deviation of each patch taken out."});
   scope.add("dynamic_mean", dynamic_mean,
             {.help = "The loss of what moves is a mean over all patches, as published, or over "
                      "those that moved.",

@@ -72,8 +72,12 @@ class BatchBuilder {
     const auto joined = [](const std::vector<at::Tensor>& parts) {
       return parts.empty() ? at::Tensor() : at::cat(parts);
     };
-    return {.inputs = {joined(images_), joined(state_), joined(steps_), at::stack(words_),
-                       lengths_},
+    return {.inputs = {.images = joined(images_),
+                       .observed = {},
+                       .state = joined(state_),
+                       .steps = joined(steps_),
+                       .words = at::stack(words_),
+                       .lengths = lengths_},
             .actions = joined(actions_),
             .counted = joined(counted_),
             .previous = joined(previous_),

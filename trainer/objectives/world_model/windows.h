@@ -43,8 +43,8 @@ struct WindowBatch {
   at::Tensor counted;   // (M, T) fp32: 1 before the end of the episode, 0 behind it
   at::Tensor previous;  // (M, A) fp32: the action before; zeros at the first step
   at::Tensor future;    // (M, V, 3, S, S) uint8: some steps ahead, at most the last frame
-  at::Tensor depth, present_depth;  // (M, D, S, S) fp32 metres, ahead and now
-  at::Tensor segmentation;          // (M, G, S, S) uint8, ahead
+  at::Tensor depth, present_depth;    // (M, D, S, S) fp32 metres, ahead and now
+  at::Tensor segmentation;            // (M, G, S, S) uint8, ahead
   std::vector<int64_t> future_steps;  // M: numbers of the future frames in the split
 
   int64_t steps() const { return inputs.images.size(0); }

@@ -5,13 +5,13 @@
 #include "data/order/random.h"
 #include "data/order/sample_order.h"
 #include "models/layers/fused_ops.h"
+#include "trainer/objectives/world_model/dream_pictures.h"
 #include "trainer/registry.h"
 
 namespace espalier {
 namespace {
 
 constexpr uint64_t kDrawStream = 0x776f726c642d64ULL;  // nothing else of a run uses it
-constexpr double kHalfOfLevels = 127.5;
 
 // What is random about one window of `steps` steps: R draws each of noise, time and dropping.
 class WindowDraws {
@@ -28,8 +28,7 @@ class WindowDraws {
     auto* dropped = dropped_.mutable_data_ptr<bool>();
     for (int64_t i = 0; i < time_.numel(); ++i) {
       time[i] = is_flow ? random.uniform()
-                        : static_cast<double>(
-                              random.below(static_cast<uint64_t>(diffusion_steps)));
+                        : static_cast<double>(random.below(static_cast<uint64_t>(diffusion_steps)));
       dropped[i] = random.uniform() < dropout;
     }
   }
@@ -50,7 +49,8 @@ WorldModelObjective::WorldModelObjective(const ObjectiveContext& context)
       things_(context.things),
       model_(dynamic_cast<WorldModel&>(context.model)),
       seed_(static_cast<uint64_t>(context.run.seed)),
-      order_seed_(context.order_seed) {
+      order_seed_(context.order_seed),
+      precision_(context.stage.precision) {
   semantic_mean_ = at::zeros({model_.settings().semantic_channels});
   if (dreams_of("semantic")) {
     semantic_.emplace(things_, model_,
@@ -61,6 +61,9 @@ WorldModelObjective::WorldModelObjective(const ObjectiveContext& context)
   if (!context.for_training) return;
   train_ = &things_.episodes(model_.settings().episodes, "train");
   windows_.emplace(*train_, model_.settings().timesteps, EpisodeWindows::Order::kEveryStart);
+  // A split without an episode of the tasks is found now, not when it is to be measured on.
+  for (const char* split : {"validation", "test"})
+    things_.episodes(model_.settings().episodes, split);
   if (semantic_) semantic_mean_.copy_(semantic_->measure_mean(*train_));
 }
 
@@ -113,15 +116,8 @@ std::unique_ptr<WorldModelBatch> WorldModelObjective::make_batch(
   auto batch = std::make_unique<WorldModelBatch>();
   batch->windows = read_windows(set, model_, windows, settings_.future);
   if (dreams_of("dynamic")) {
-    const auto values = [](const at::Tensor& levels) {
-      return levels.flatten(0, 1).to(at::kFloat) / (2.0 * kHalfOfLevels);
-    };
-    batch->region = dynamic_region(values(batch->windows.inputs.images),
-                                   values(batch->windows.future),
-                                   {.patch = model_.settings().patch,
-                                    .pixel_threshold = settings_.pixel_threshold,
-                                    .share = settings_.region_share,
-                                    .dilate = settings_.dilate});
+    batch->region = region_between(*this, batch->windows.inputs.images.flatten(0, 1),
+                                   batch->windows.future.flatten(0, 1));
   }
   if (semantic_) batch->semantic = semantic_->make(batch->windows, semantic_mean_, keep);
   if (model_.has_diffusion()) draw(*batch, streams);
@@ -162,9 +158,9 @@ void WorldModelObjective::count(WorldModelBatch& batch) const {
   for (const DreamOptions& dream : model_.network()->options().dreams) {
     double targets = steps * static_cast<double>(dream.views);
     if (dream.kind == "dynamic") {
-      targets = masked_count(batch.region, dream.decoder.patch_width,
-                             settings_.dynamic_mean == "all" ? MaskedMean::kAllElements
-                                                             : MaskedMean::kMaskedElements);
+      targets = masked_count(
+          batch.region, dream.decoder.patch_width,
+          settings_.dynamic_mean == "all" ? MaskedMean::kAllElements : MaskedMean::kMaskedElements);
     } else if (dream.kind == "semantic") {
       targets *= static_cast<double>(dream.decoder.patches);
     }
@@ -173,7 +169,7 @@ void WorldModelObjective::count(WorldModelBatch& batch) const {
 }
 
 at::Tensor WorldModelObjective::dynamic_target(const at::Tensor& frames) const {
-  const at::Tensor values = frames.to(at::kFloat) / kHalfOfLevels - 1.0;
+  const at::Tensor values = frame_values(frames);
   const int64_t patch = model_.settings().patch;
   return settings_.normalise_patches ? normalised_patches(values, patch)
                                      : to_patches(values, patch);

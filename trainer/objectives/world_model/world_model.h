@@ -44,8 +44,8 @@ struct WorldModelObjectiveSettings : ObjectiveSettings {
 
 struct WorldModelBatch : ObjectiveBatch {
   WindowBatch windows;
-  at::Tensor region;    // (M * V, patches) fp32: 1 where the future differs; without dynamic: none
-  at::Tensor semantic;  // (M * V, positions, channels) fp32; without semantic queries: none
+  at::Tensor region;     // (M * V, patches) fp32: 1 where the future differs; without dynamic: none
+  at::Tensor semantic;   // (M * V, positions, channels) fp32; without semantic queries: none
   DiffusionDraws draws;  // of M chunks, without what counts; none for the direct head
 };
 
@@ -67,12 +67,17 @@ class WorldModelObjective : public Objective {
   NamedThings& things() const { return things_; }
   WorldModel& model() const { return model_; }
   uint64_t seed() const { return seed_; }
+  const std::string& precision() const { return precision_; }  // of the stage
   bool dreams_of(const std::string& kind) const { return dream_index(kind).has_value(); }
   std::optional<size_t> dream_index(const std::string& kind) const;
   // Windows of any split; `streams` key what is random about each. `keep` as in SemanticTargets.
   std::unique_ptr<WorldModelBatch> make_batch(const EpisodeSet& set,
                                               const std::vector<EpisodeWindow>& windows,
                                               const std::vector<uint64_t>& streams, bool keep);
+  // What semantic queries dream of, in the futures of a batch: (M * V, positions, channels).
+  at::Tensor semantic_targets(const WindowBatch& batch) {
+    return semantic_->make(batch, semantic_mean_, /*keep=*/false);
+  }
   // Frames (N, 3, S, S) uint8 as the dynamic decoder draws them, (N, patches, 3 patch^2).
   at::Tensor dynamic_target(const at::Tensor& frames) const;
 
@@ -88,6 +93,7 @@ class WorldModelObjective : public Objective {
   NamedThings& things_;
   WorldModel& model_;
   uint64_t seed_, order_seed_;
+  const std::string precision_;
   std::optional<SemanticTargets> semantic_;
   at::Tensor semantic_mean_;  // (channels) fp32 on the CPU, of the training data
   const EpisodeSet* train_ = nullptr;
