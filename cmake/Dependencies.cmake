@@ -30,9 +30,11 @@ find_library(PCRE2_LIBRARY pcre2-8 REQUIRED)
 find_path(WEBP_INCLUDE_DIR webp/encode.h REQUIRED)
 find_library(WEBP_LIBRARY webp REQUIRED)
 find_package(Freetype REQUIRED)
-# Where Debian has it, or below a prefix such as .deps/sysroot/usr.
+# Where Debian and Fedora have it, or below a prefix such as .deps/sysroot/usr.
+string(REPLACE ":" ";" font_folders "${CMAKE_PREFIX_PATH};$ENV{CMAKE_PREFIX_PATH};/usr")
+list(TRANSFORM font_folders APPEND /share/fonts)
 find_file(ESPALIER_FONT DejaVuSans.ttf REQUIRED
-          PATHS /usr/share/fonts PATH_SUFFIXES truetype/dejavu share/fonts/truetype/dejavu dejavu-sans-fonts)
+          PATHS ${font_folders} PATH_SUFFIXES truetype/dejavu dejavu-sans-fonts NO_CMAKE_FIND_ROOT_PATH)
 
 function(espalier_external name include_dir library)
   add_library(espalier::${name} INTERFACE IMPORTED)
