@@ -96,6 +96,17 @@ std::vector<int64_t> rows_of(const MaskGroup& group) {
   return rows;
 }
 
+std::vector<int64_t> positions_of_rows(const std::vector<MaskGroup>& groups) {
+  int64_t rows = 0;
+  for (const MaskGroup& group : groups) rows += group.length;
+  std::vector<int64_t> positions(static_cast<size_t>(rows));
+  for (const MaskGroup& group : groups) {
+    int64_t position = group.position;
+    for (const int64_t row : rows_of(group)) positions[static_cast<size_t>(row)] = position++;
+  }
+  return positions;
+}
+
 AttentionMask::AttentionMask() : AttentionMask(std::vector<MaskGroup>{}) {}
 
 AttentionMask::AttentionMask(std::vector<MaskGroup> groups) {

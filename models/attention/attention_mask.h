@@ -33,6 +33,8 @@ struct MaskGroup {
   bool operator==(const MaskGroup&) const = default;
 };
 std::vector<int64_t> rows_of(const MaskGroup& group);
+// Rotary position of each row that the groups have.
+std::vector<int64_t> positions_of_rows(const std::vector<MaskGroup>& groups);
 
 // Who sees whom in a packed matrix, as a table of groups against groups: O(groups^2), whatever the
 // number of tokens. Attention (packed_attention.h) turns it into whatever its kernels want, once

@@ -25,12 +25,6 @@ struct QueryClass {
   const QueryClass* host = nullptr;  // its piece has these queries too
 };
 
-int64_t tokens(const std::vector<MaskGroup>& groups, const Numbers& numbers) {
-  int64_t sum = 0;
-  for (const int64_t number : numbers) sum += groups[static_cast<size_t>(number)].length;
-  return sum;
-}
-
 std::vector<QueryClass> make_classes(const std::vector<MaskGroup>& groups,
                                      const std::vector<AttentionUnit>& units) {
   std::vector<QueryClass> classes;
@@ -39,7 +33,7 @@ std::vector<QueryClass> make_classes(const std::vector<MaskGroup>& groups,
     const auto [found, is_new] = class_of.try_emplace(unit.keys, classes.size());
     if (is_new) classes.push_back({unit.keys, {}, 0, nullptr});
     classes[found->second].units.push_back(&unit);
-    classes[found->second].queries += tokens(groups, unit.groups);
+    classes[found->second].queries += tokens_of(groups, unit.groups);
   }
   for (QueryClass& few : classes) {
     if (few.queries >= kFewQueries) continue;
@@ -49,7 +43,7 @@ std::vector<QueryClass> make_classes(const std::vector<MaskGroup>& groups,
           &many != &few && many.host == nullptr && many.queries >= kFewQueries &&
           many.keys.size() < few.keys.size() &&
           std::includes(few.keys.begin(), few.keys.end(), many.keys.begin(), many.keys.end());
-      const int64_t shared = fits ? tokens(groups, many.keys) : 0;
+      const int64_t shared = fits ? tokens_of(groups, many.keys) : 0;
       if (shared > most) {
         most = shared;
         few.host = &many;
@@ -217,14 +211,8 @@ AttentionPlan make_attention_plan(const std::vector<MaskGroup>& groups) {
   const std::vector<QueryClass> classes = make_classes(groups, units);
   Layout layout = LayoutBuilder(groups, classes).build();
   AttentionPlan plan;
-  int64_t rows = 0;
-  for (const MaskGroup& group : groups) rows += group.length;
-  Numbers positions(static_cast<size_t>(rows));
-  for (const MaskGroup& group : groups) {
-    for (int64_t t = 0; t < group.length; ++t) {
-      positions[static_cast<size_t>(group.first + t * group.stride)] = group.position + t;
-    }
-  }
+  const Numbers positions = positions_of_rows(groups);
+  const auto rows = std::ssize(positions);
   plan.positions = at::tensor(positions, at::kLong);
 
   // Queries are numbered as their rows, without the rows that do not ask.
@@ -234,7 +222,7 @@ AttentionPlan make_attention_plan(const std::vector<MaskGroup>& groups) {
   for (const int64_t row : layout.query_rows) {
     query_order.push_back(std::lower_bound(asking.begin(), asking.end(), row) - asking.begin());
   }
-  if (static_cast<int64_t>(asking.size()) != rows) plan.query_rows = at::tensor(asking, at::kLong);
+  if (std::ssize(asking) != rows) plan.query_rows = at::tensor(asking, at::kLong);
   set_order(query_order, plan.query_order, plan.query_place);
   const Numbers key_order = choose_key_order(groups, classes, layout.drafts, rows);
   set_order(key_order, plan.key_order, plan.key_place);

@@ -57,4 +57,10 @@ std::vector<AttentionUnit> make_attention_units(const std::vector<MaskGroup>& gr
   return units;
 }
 
+int64_t tokens_of(const std::vector<MaskGroup>& groups, const Numbers& numbers) {
+  int64_t sum = 0;
+  for (const int64_t number : numbers) sum += groups[static_cast<size_t>(number)].length;
+  return sum;
+}
+
 }  // namespace espalier

@@ -19,4 +19,6 @@ struct AttentionUnit {
 // same as a full one.
 std::vector<AttentionUnit> make_attention_units(const std::vector<MaskGroup>& groups);
 
+int64_t tokens_of(const std::vector<MaskGroup>& groups, const std::vector<int64_t>& numbers);
+
 }  // namespace espalier

@@ -148,26 +148,20 @@ struct KernelFunction : torch::autograd::Function<KernelFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const AttentionMask& mask,
                             const AttentionHeads& heads) {
-    const at::Tensor out = at::empty(q.sizes(), q.options());
-    const at::Tensor log_sum = at::empty({q.size(0), heads.heads}, q.options().dtype(at::kFloat));
-    kernel_attention({q, k, v}, mask, heads, {}, out, log_sum);
-    ctx->save_for_backward({q, k, v, out, log_sum});
-    ctx->saved_data["mask"] = save(mask);
-    ctx->saved_data["heads"] = heads.heads;
-    ctx->saved_data["kv_heads"] = heads.kv_heads;
-    return out;
+    const KernelResult result = kernel_attention({q, k, v}, mask, heads, {});
+    ctx->save_for_backward({q, k, v, result.out, result.log_sum});
+    save(ctx, mask, heads);
+    return result.out;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const int64_t heads = ctx->saved_data["heads"].toInt();
-    const AttentionHeads shape{heads, ctx->saved_data["kv_heads"].toInt(),
-                               saved[0].size(1) / heads};
     const AttentionRows to{at::empty(saved[0].sizes(), saved[0].options()),
                            at::zeros(saved[1].sizes(), saved[1].options()),
                            at::zeros(saved[2].sizes(), saved[2].options())};
     kernel_attention_backward({saved[0], saved[1], saved[2]}, restore(ctx->saved_data["mask"]),
-                              shape, {}, {saved[3], grads[0].contiguous(), saved[4]}, to);
+                              restore_heads(ctx), {}, {saved[3], saved[4]}, grads[0].contiguous(),
+                              to);
     return {to.q, to.k, to.v, {}, {}};
   }
 };

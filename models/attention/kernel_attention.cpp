@@ -92,45 +92,48 @@ bool has_attention_kernel(const at::Tensor& rows, const AttentionHeads& heads) {
   return kernels::has_kernel_type(rows) && heads.head_dim % simd::kLanes == 0;
 }
 
-void kernel_attention(const AttentionRows& rows, const AttentionMask& mask,
-                      const AttentionHeads& heads, const RotaryTable& table, const at::Tensor& out,
-                      const at::Tensor& log_sum) {
-  const KernelPlan& plan = mask.kernel_plan();
-  const kernels::AttentionShape shape = shape_of(heads, table, plan);
-  with_kernel_type(out.scalar_type(), [&](auto type) {
-    using T = decltype(type);
-    for_units(
-        mask, heads, most(plan, shape, kernels::forward_scratch_floats),
-        [&](const Unit& unit, float* scratch) {
-          const int64_t query = unit.sample * mask.sample_queries();
-          kernels::block_attention(
-              shape, unit.component, unit.kv_head, inputs_of<T>(rows, mask, unit.sample),
-              kernels::AttentionOutputs<T>{rows_at<T>(out, query), rows_at<float>(log_sum, query)},
-              scratch);
-        });
-  });
-}
-
-void kernel_attention_backward(const AttentionRows& rows, const AttentionMask& mask,
-                               const AttentionHeads& heads, const RotaryTable& table,
-                               const AttentionResult& result, const AttentionRows& grads) {
+KernelResult kernel_attention(const AttentionRows& rows, const AttentionMask& mask,
+                              const AttentionHeads& heads, const RotaryTable& table) {
+  const KernelResult result{
+      at::empty({mask.queries(), heads.heads * heads.head_dim}, rows.q.options()),
+      at::empty({mask.queries(), heads.heads}, rows.q.options().dtype(at::kFloat))};
   const KernelPlan& plan = mask.kernel_plan();
   const kernels::AttentionShape shape = shape_of(heads, table, plan);
   with_kernel_type(result.out.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    for_units(
-        mask, heads, most(plan, shape, kernels::backward_scratch_floats),
-        [&](const Unit& unit, float* scratch) {
-          const int64_t query = unit.sample * mask.sample_queries();
-          const int64_t row = unit.sample * mask.sample_rows();
-          kernels::block_attention_backward(
-              shape, unit.component, unit.kv_head, inputs_of<T>(rows, mask, unit.sample),
-              kernels::AttentionGradients<T>{
-                  rows_at<const T>(result.out, query), rows_at<const T>(result.grad_out, query),
-                  rows_at<const float>(result.log_sum, query), rows_at<T>(grads.q, query),
-                  rows_at<T>(grads.k, row), rows_at<T>(grads.v, row)},
-              scratch);
-        });
+    for_units(mask, heads, most(plan, shape, kernels::forward_scratch_floats),
+              [&](const Unit& unit, float* scratch) {
+                const int64_t query = unit.sample * mask.sample_queries();
+                kernels::block_attention(
+                    shape, unit.component, unit.kv_head, inputs_of<T>(rows, mask, unit.sample),
+                    kernels::AttentionOutputs<T>{rows_at<T>(result.out, query),
+                                                 rows_at<float>(result.log_sum, query)},
+                    scratch);
+              });
+  });
+  return result;
+}
+
+void kernel_attention_backward(const AttentionRows& rows, const AttentionMask& mask,
+                               const AttentionHeads& heads, const RotaryTable& table,
+                               const KernelResult& result, const at::Tensor& grad_out,
+                               const AttentionRows& grads) {
+  const KernelPlan& plan = mask.kernel_plan();
+  const kernels::AttentionShape shape = shape_of(heads, table, plan);
+  with_kernel_type(result.out.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    for_units(mask, heads, most(plan, shape, kernels::backward_scratch_floats),
+              [&](const Unit& unit, float* scratch) {
+                const int64_t query = unit.sample * mask.sample_queries();
+                const int64_t row = unit.sample * mask.sample_rows();
+                kernels::block_attention_backward(
+                    shape, unit.component, unit.kv_head, inputs_of<T>(rows, mask, unit.sample),
+                    kernels::AttentionGradients<T>{
+                        rows_at<const T>(result.out, query), rows_at<const T>(grad_out, query),
+                        rows_at<const float>(result.log_sum, query), rows_at<T>(grads.q, query),
+                        rows_at<T>(grads.k, row), rows_at<T>(grads.v, row)},
+                    scratch);
+              });
   });
 }
 

@@ -25,19 +25,20 @@ struct AttentionRows {
 // Whether the project's own kernel takes them: CPU, fp32 or bf16, heads of whole vectors.
 bool has_attention_kernel(const at::Tensor& rows, const AttentionHeads& heads);
 
-// Runs it over all samples, components and key-value heads of the mask. `out` (queries, heads *
-// head_dim) and `log_sum` (queries, heads) fp32 are written. Undefined tables: not rotated.
-void kernel_attention(const AttentionRows& rows, const AttentionMask& mask,
-                      const AttentionHeads& heads, const RotaryTable& table, const at::Tensor& out,
-                      const at::Tensor& log_sum);
-
-struct AttentionResult {
-  at::Tensor out, grad_out, log_sum;
+struct KernelResult {
+  at::Tensor out;      // (queries, heads * head_dim), contiguous, of the type of `rows`
+  at::Tensor log_sum;  // (queries, heads) fp32: what backward needs besides
 };
+// Runs it over all samples, components and key-value heads of the mask. Undefined tables: not
+// rotated.
+KernelResult kernel_attention(const AttentionRows& rows, const AttentionMask& mask,
+                              const AttentionHeads& heads, const RotaryTable& table);
+
 // `grads` has the shapes of `rows`; every element is written, but for rows that nobody sees and
 // that do not ask, which stay as they are.
 void kernel_attention_backward(const AttentionRows& rows, const AttentionMask& mask,
                                const AttentionHeads& heads, const RotaryTable& table,
-                               const AttentionResult& result, const AttentionRows& grads);
+                               const KernelResult& result, const at::Tensor& grad_out,
+                               const AttentionRows& grads);
 
 }  // namespace espalier

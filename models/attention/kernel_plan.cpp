@@ -69,18 +69,13 @@ class ComponentBuilder {
  private:
   const MaskGroup& group(int64_t number) const { return groups_[static_cast<size_t>(number)]; }
   int64_t& place(int64_t number) { return place_[static_cast<size_t>(number)]; }
-  int64_t length(const Numbers& numbers) const {
-    int64_t sum = 0;
-    for (const int64_t number : numbers) sum += group(number).length;
-    return sum;
-  }
 
   // What most queries see comes first, so that what a block sees is few ranges. Ranges begin at
   // multiples of a vector; a range begins where some class sees a group and not the one before it.
   void order_keys(std::vector<Atom> atoms) {
     for (const auto& [keys, units] : classes_) {
       int64_t queries = 0;
-      for (const AttentionUnit* unit : units) queries += length(unit->groups);
+      for (const AttentionUnit* unit : units) queries += tokens_of(groups_, unit->groups);
       for (const int64_t key : keys) seen_by_[static_cast<size_t>(key)] += queries;
     }
     std::stable_sort(atoms.begin(), atoms.end(), [&](const Atom& a, const Atom& b) {
@@ -225,30 +220,26 @@ std::vector<AttentionUnit> make_units(const std::vector<MaskGroup>& groups) {
   return units;
 }
 
-void fill_rows(const std::vector<MaskGroup>& groups, KernelPlan& plan, Numbers& query_of_row) {
-  int64_t rows = 0;
-  for (const MaskGroup& group : groups) rows += group.length;
-  plan.positions.resize(static_cast<size_t>(rows));
-  query_of_row.assign(static_cast<size_t>(rows), -1);
+// By row, its number among the rows that ask; -1 for others.
+Numbers number_queries(const std::vector<MaskGroup>& groups, size_t rows) {
+  Numbers query_of_row(rows, -1);
   for (const MaskGroup& group : groups) {
-    int64_t position = group.position;
-    for (const int64_t row : rows_of(group)) {
-      plan.positions[static_cast<size_t>(row)] = position++;
-      query_of_row[static_cast<size_t>(row)] = group.asks ? 0 : -1;
-    }
+    if (!group.asks) continue;
+    for (const int64_t row : rows_of(group)) query_of_row[static_cast<size_t>(row)] = 0;
   }
   int64_t queries = 0;
   for (int64_t& query : query_of_row) {
     if (query == 0) query = queries++;
   }
+  return query_of_row;
 }
 
 }  // namespace
 
 KernelPlan make_kernel_plan(const std::vector<MaskGroup>& groups) {
   KernelPlan plan;
-  Numbers query_of_row;
-  fill_rows(groups, plan, query_of_row);
+  plan.positions = positions_of_rows(groups);
+  const Numbers query_of_row = number_queries(groups, plan.positions.size());
   const std::vector<AttentionUnit> units = make_units(groups);
   const Numbers component = component_of_groups(groups);
   std::map<int64_t, Members> members;

@@ -24,24 +24,18 @@ struct PackedAttentionFunction : torch::autograd::Function<PackedAttentionFuncti
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv, const AttentionMask& mask,
                             const AttentionHeads& heads, const RotaryTable& table) {
     const at::Tensor in = qkv.contiguous();
-    const at::Tensor out = at::empty({in.size(0), heads.heads * heads.head_dim}, in.options());
-    const at::Tensor log_sum = at::empty({in.size(0), heads.heads}, in.options().dtype(at::kFloat));
-    kernel_attention(views_of(in, heads), mask, heads, table, out, log_sum);
-    ctx->save_for_backward({in, out, log_sum, table.cosines, table.sines});
-    ctx->saved_data["mask"] = save(mask);
-    ctx->saved_data["heads"] = heads.heads;
-    ctx->saved_data["kv_heads"] = heads.kv_heads;
-    return out;
+    const KernelResult result = kernel_attention(views_of(in, heads), mask, heads, table);
+    ctx->save_for_backward({in, result.out, result.log_sum, table.cosines, table.sines});
+    save(ctx, mask, heads);
+    return result.out;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const variable_list saved = ctx->get_saved_variables();
-    const int64_t count = ctx->saved_data["heads"].toInt();
-    const AttentionHeads heads{count, ctx->saved_data["kv_heads"].toInt(),
-                               saved[1].size(1) / count};
+    const AttentionHeads heads = restore_heads(ctx);
     const at::Tensor grad = at::empty_like(saved[0]);
     kernel_attention_backward(views_of(saved[0], heads), restore(ctx->saved_data["mask"]), heads,
-                              {saved[3], saved[4]}, {saved[1], grads[0].contiguous(), saved[2]},
+                              {saved[3], saved[4]}, {saved[1], saved[2]}, grads[0].contiguous(),
                               views_of(grad, heads));
     return {grad, {}, {}, {}};
   }

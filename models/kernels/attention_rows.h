@@ -15,10 +15,11 @@ ESPALIER_INLINE void clear(float* p, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) simd::store(p + i, Floats{});
 }
 
-// One head of a row as fp32, rotated by its position where `position` is not negative, times scale.
-template <class T>
-ESPALIER_INLINE void load_head(const AttentionShape& shape, const T* x, int64_t position,
-                               float scale, float* y) {
+// Copies a head between storage and fp32, times scale, rotated by its position where `position` is
+// not negative: turn 1 as a query or key is, -1 back again, as its gradient is.
+template <class From, class To>
+ESPALIER_INLINE void copy_head(const AttentionShape& shape, const From* x, int64_t position,
+                               float turn, float scale, To* y) {
   const int64_t half = shape.head_dim / 2;
   if (shape.cosines == nullptr || position < 0) {
     for (int64_t i = 0; i < shape.head_dim; i += kLanes) {
@@ -32,43 +33,28 @@ ESPALIER_INLINE void load_head(const AttentionShape& shape, const T* x, int64_t 
   for (; i + kLanes <= half; i += kLanes) {
     const Floats a = simd::load(x + i) * scale;
     const Floats b = simd::load(x + half + i) * scale;
-    simd::store(y + i, a * simd::load(c + i) - b * simd::load(s + i));
-    simd::store(y + half + i, b * simd::load(c + i) + a * simd::load(s + i));
+    const Floats sines = simd::load(s + i) * turn;
+    simd::store(y + i, a * simd::load(c + i) - b * sines);
+    simd::store(y + half + i, b * simd::load(c + i) + a * sines);
   }
   for (; i < half; ++i) {
     const float a = simd::load_one(x + i) * scale;
     const float b = simd::load_one(x + half + i) * scale;
-    y[i] = a * c[i] - b * s[i];
-    y[half + i] = b * c[i] + a * s[i];
+    simd::store_one(y + i, a * c[i] - b * (turn * s[i]));
+    simd::store_one(y + half + i, b * c[i] + a * (turn * s[i]));
   }
 }
 
-// The inverse: rotates back where load_head() rotated.
+template <class T>
+ESPALIER_INLINE void load_head(const AttentionShape& shape, const T* x, int64_t position,
+                               float scale, float* y) {
+  copy_head(shape, x, position, 1.0f, scale, y);
+}
+
 template <class T>
 ESPALIER_INLINE void store_head(const AttentionShape& shape, const float* x, int64_t position,
                                 float scale, T* y) {
-  const int64_t half = shape.head_dim / 2;
-  if (shape.cosines == nullptr || position < 0) {
-    for (int64_t i = 0; i < shape.head_dim; i += kLanes) {
-      simd::store(y + i, simd::load(x + i) * scale);
-    }
-    return;
-  }
-  const float* c = shape.cosines + position * half;
-  const float* s = shape.sines + position * half;
-  int64_t i = 0;
-  for (; i + kLanes <= half; i += kLanes) {
-    const Floats a = simd::load(x + i) * scale;
-    const Floats b = simd::load(x + half + i) * scale;
-    simd::store(y + i, a * simd::load(c + i) + b * simd::load(s + i));
-    simd::store(y + half + i, b * simd::load(c + i) - a * simd::load(s + i));
-  }
-  for (; i < half; ++i) {
-    const float a = x[i] * scale;
-    const float b = x[half + i] * scale;
-    simd::store_one(y + i, a * c[i] + b * s[i]);
-    simd::store_one(y + half + i, b * c[i] - a * s[i]);
-  }
+  copy_head(shape, x, position, -1.0f, scale, y);
 }
 
 // Keys or values of a head, as they lie in the component; zero where a place only aligns.

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "tests/models/attention/drawn_mask.h"
+
 namespace espalier {
 namespace {
 
@@ -22,23 +24,13 @@ std::string refusal_of(MaskDescription description) {
   return "no error";
 }
 
-std::string rows(const AttentionMask& mask) {
-  const at::Tensor dense = mask.dense();
-  std::string text;
-  for (int64_t i = 0; i < dense.size(0); ++i) {
-    for (int64_t j = 0; j < dense.size(1); ++j) text += dense[i][j].item<bool>() ? '#' : '.';
-    text += '\n';
-  }
-  return text;
-}
-
 TEST(MaskDescription, GroupsLieInTheirOrderInEachTimestepAndOnceGroupsAround) {
   TokenGroup words = group("words", 2);
   words.is_once = true;
   TokenGroup end = group("end", 1, {{{"words", "image"}, -kAlways, kAlways}});
   end.is_once = true;
   const MaskLayout layout = lay_out({2, {words, group("image", 1, {{{"words"}, 0, 0}}), end}});
-  EXPECT_EQ(rows(layout.mask),
+  EXPECT_EQ(drawn(layout.mask),
             "##...\n"
             "##...\n"
             "###..\n"
@@ -52,7 +44,7 @@ TEST(MaskDescription, RulesReachTimestepsBeforeAndAfter) {
        {group("state", 1),
         group("query", 1, {{{"state"}, -kAlways, -1}, {{"query"}, 0, 0}}, GroupKind::kQuery),
         group("goal", 1, {{{"state"}, 1, 1}})}});
-  EXPECT_EQ(rows(layout.mask),
+  EXPECT_EQ(drawn(layout.mask),
             "#........\n"
             ".#.......\n"
             "..##.....\n"

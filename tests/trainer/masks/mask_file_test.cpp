@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/models/attention/drawn_mask.h"
 #include "trainer/errors.h"
 #include "trainer/masks/mask_expression.h"
 #include "trainer/masks/mask_picture.h"
@@ -27,31 +28,21 @@ std::vector<std::string> small(std::vector<std::string> more = {}) {
   return sets;
 }
 
-std::string rows(const AttentionMask& mask) {
-  const at::Tensor dense = mask.dense();
-  std::string text;
-  for (int64_t i = 0; i < dense.size(0); ++i) {
-    for (int64_t j = 0; j < dense.size(1); ++j) text += dense[i][j].item<bool>() ? '#' : '.';
-    text += '\n';
-  }
-  return text;
-}
-
 // shared/reference/methods.md §3.2, from the published code.
 TEST(DreamVlaMask, IsThePublishedMatrix) {
   const std::string context = "###...........\n", later = "###....###....\n";
   const AttentionMask mask = mask_of("dreamvla.toml", small());
   EXPECT_EQ(mask.visible(), 69);
-  EXPECT_EQ(rows(mask), context + context + context + context + context + context +
-                            "######........\n" + later + later + later + later + later + later +
-                            "###....######.\n");
+  EXPECT_EQ(drawn(mask), context + context + context + context + context + context +
+                             "######........\n" + later + later + later + later + later + later +
+                             "###....######.\n");
 }
 
 TEST(DreamVlaMask, ActionsOfObservationAndProprioceptionAlone) {
   const AttentionMask mask =
       mask_of("dreamvla.toml", small({"only_observation=true", "proprioception=true"}));
   EXPECT_EQ(mask.visible(), 64);
-  const std::string all = rows(mask);
+  const std::string all = drawn(mask);
   EXPECT_EQ(all.substr(6 * 15, 14), ".#####........");
   EXPECT_EQ(all.substr(13 * 15, 14), "........#####.");
 }
@@ -60,7 +51,7 @@ TEST(DreamVlaMask, DreamsOfAGoalSeeTheStateThen) {
   const AttentionMask mask = mask_of("dreamvla.toml", small({"goal_offset=1"}));
   EXPECT_EQ(mask.visible(), 72);
   for (const size_t row : {3, 4, 5}) {
-    EXPECT_EQ(rows(mask).substr(row * 15, 14), "###.....#.....");
+    EXPECT_EQ(drawn(mask).substr(row * 15, 14), "###.....#.....");
   }
 }
 
