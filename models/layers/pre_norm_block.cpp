@@ -44,4 +44,16 @@ at::Tensor PreNormBlockImpl::forward(const at::Tensor& rows, const AttentionMask
          mlp_out->forward(at::gelu(wide, options_.gelu == Gelu::kTanh ? "tanh" : "none"));
 }
 
+torch::nn::ModuleList make_pre_norm_blocks(int64_t count, const PreNormBlockOptions& options) {
+  torch::nn::ModuleList blocks;
+  for (int64_t i = 0; i < count; ++i) blocks->push_back(PreNormBlock(options));
+  return blocks;
+}
+
+at::Tensor run_pre_norm_blocks(const torch::nn::ModuleList& blocks, at::Tensor rows,
+                               const AttentionMask& mask) {
+  for (const auto& block : *blocks) rows = block->as<PreNormBlockImpl>()->forward(rows, mask);
+  return rows;
+}
+
 }  // namespace espalier

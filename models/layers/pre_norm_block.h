@@ -44,6 +44,11 @@ class PreNormBlockImpl : public torch::nn::Module {
 };
 TORCH_MODULE(PreNormBlock);
 
+// `count` of them, and one after another.
+torch::nn::ModuleList make_pre_norm_blocks(int64_t count, const PreNormBlockOptions& options);
+at::Tensor run_pre_norm_blocks(const torch::nn::ModuleList& blocks, at::Tensor rows,
+                               const AttentionMask& mask);
+
 torch::nn::LayerNorm make_layer_norm(int64_t width, double epsilon, bool affine = true);
 
 // A Linear with bias that starts Xavier-uniform, its bias zero.

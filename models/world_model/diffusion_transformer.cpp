@@ -32,15 +32,15 @@ DiffusionTransformerImpl::DiffusionTransformerImpl(const DiffusionTransformerOpt
       "no_condition", torch::randn({1, options.condition_width}) * kEmbeddingDeviation);
   position = register_parameter(
       "position", torch::randn({2 * options.chunk, width}) / std::sqrt(static_cast<double>(width)));
-  blocks = register_module("blocks", torch::nn::ModuleList());
-  for (int64_t i = 0; i < options.layers; ++i) {
-    blocks->push_back(PreNormBlock(PreNormBlockOptions{.width = width,
-                                                       .heads = options.heads,
-                                                       .mlp_width = options.mlp_width,
-                                                       .affine_norm = false,
-                                                       .norm_epsilon = kEpsilon,
-                                                       .gelu = Gelu::kTanh}));
-  }
+  mask_ = AttentionMask::from_lengths({2 * options.chunk}, MaskRule::kFull);
+  blocks = register_module(
+      "blocks",
+      make_pre_norm_blocks(options.layers, PreNormBlockOptions{.width = width,
+                                                               .heads = options.heads,
+                                                               .mlp_width = options.mlp_width,
+                                                               .affine_norm = false,
+                                                               .norm_epsilon = kEpsilon,
+                                                               .gelu = Gelu::kTanh}));
   norm = register_module("norm", make_layer_norm(width, kEpsilon, /*affine=*/false));
   out = register_module("out", make_xavier_linear(width, options.action_width));
   if (options.zero_output) torch::nn::init::zeros_(out->weight);
@@ -88,8 +88,7 @@ at::Tensor DiffusionTransformerImpl::forward(const at::Tensor& actions, const at
   const at::Tensor x =
       as_residual(action_in->forward(actions.flatten(0, 1))).view({rows, chunk, -1});
   at::Tensor stream = (at::cat({c, x}, 1) + position).flatten(0, 1);
-  const auto mask = AttentionMask::from_lengths({2 * chunk}, MaskRule::kFull).repeated(rows);
-  for (const auto& block : *blocks) stream = block->as<PreNormBlockImpl>()->forward(stream, mask);
+  stream = run_pre_norm_blocks(blocks, stream, mask_.repeated(rows));
   const at::Tensor last =
       stream.view({rows, 2 * chunk, -1}).slice(1, chunk).reshape({rows * chunk, -1});
   return as_residual(out->forward(norm->forward(last))).view_as(actions);

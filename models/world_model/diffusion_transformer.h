@@ -55,6 +55,7 @@ class DiffusionTransformerImpl : public torch::nn::Module {
                              int64_t repeats);
 
   DiffusionTransformerOptions options_;
+  AttentionMask mask_;  // of one sample
 };
 TORCH_MODULE(DiffusionTransformer);
 

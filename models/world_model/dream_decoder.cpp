@@ -24,13 +24,13 @@ DreamDecoderImpl::DreamDecoderImpl(const DreamDecoderOptions& options) : options
       register_module("from_query", make_xavier_linear(options.query_width, options.width));
   mask_token = register_parameter("mask_token", torch::randn({options.width}) * kTokenDeviation);
   position = register_buffer("position", positions_of(options));
-  blocks = register_module("blocks", torch::nn::ModuleList());
-  for (int64_t i = 0; i < options.blocks; ++i) {
-    blocks->push_back(PreNormBlock(PreNormBlockOptions{.width = options.width,
-                                                       .heads = options.heads,
-                                                       .mlp_width = options.mlp_width,
-                                                       .norm_epsilon = kEpsilon}));
-  }
+  mask_ = AttentionMask::from_lengths({options.queries + options.patches}, MaskRule::kFull);
+  blocks = register_module(
+      "blocks",
+      make_pre_norm_blocks(options.blocks, PreNormBlockOptions{.width = options.width,
+                                                               .heads = options.heads,
+                                                               .mlp_width = options.mlp_width,
+                                                               .norm_epsilon = kEpsilon}));
   norm = register_module("norm", make_layer_norm(options.width, kEpsilon));
   out = register_module("out", make_xavier_linear(options.width, options.patch_width));
 }
@@ -46,8 +46,7 @@ at::Tensor DreamDecoderImpl::forward(const at::Tensor& queries) {
                                   .view({batch, options_.queries, options_.width});
   const at::Tensor masked = mask_token.expand({batch, patches, -1});
   at::Tensor rows = (at::cat({embedded, masked}, 1) + position).flatten(0, 1);
-  const auto mask = AttentionMask::from_lengths({length}, MaskRule::kFull).repeated(batch);
-  for (const auto& block : *blocks) rows = block->as<PreNormBlockImpl>()->forward(rows, mask);
+  rows = run_pre_norm_blocks(blocks, rows, mask_.repeated(batch));
   const at::Tensor last =
       rows.view({batch, length, -1}).slice(1, options_.queries).reshape({batch * patches, -1});
   const at::Tensor drawn =

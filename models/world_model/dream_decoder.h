@@ -49,6 +49,7 @@ class DreamDecoderImpl : public torch::nn::Module {
 
  private:
   DreamDecoderOptions options_;
+  AttentionMask mask_;  // of one sample
 };
 TORCH_MODULE(DreamDecoder);
 

@@ -42,13 +42,13 @@ ImagePatchesImpl::ImagePatchesImpl(const ImagePatchesOptions& options) : options
   const int64_t side = options.image_size / options.patch;
   embedding = register_module("embedding",
                               make_xavier_linear(3 * options.patch * options.patch, options.width));
-  blocks = register_module("blocks", torch::nn::ModuleList());
-  for (int64_t i = 0; i < options.blocks; ++i) {
-    blocks->push_back(PreNormBlock(PreNormBlockOptions{.width = options.width,
-                                                       .heads = options.heads,
-                                                       .mlp_width = options.mlp_width,
-                                                       .norm_epsilon = kEpsilon}));
-  }
+  mask_ = AttentionMask::from_lengths({side * side}, MaskRule::kFull);
+  blocks = register_module(
+      "blocks",
+      make_pre_norm_blocks(options.blocks, PreNormBlockOptions{.width = options.width,
+                                                               .heads = options.heads,
+                                                               .mlp_width = options.mlp_width,
+                                                               .norm_epsilon = kEpsilon}));
   norm = register_module("norm", make_layer_norm(options.width, kEpsilon));
   pool = register_parameter("pool", torch::zeros({options.width}));
   position = register_buffer("position", sincos_positions(side, side, options.width));
@@ -62,8 +62,7 @@ ImageFeatures ImagePatchesImpl::forward(const at::Tensor& images) {
   const int64_t batch = pixels.size(0), count = pixels.size(1);
   const at::Tensor embedded = as_residual(embedding->forward(pixels.flatten(0, 1)));
   at::Tensor rows = (embedded.view({batch, count, -1}) + position).flatten(0, 1);
-  const auto mask = AttentionMask::from_lengths({count}, MaskRule::kFull).repeated(batch);
-  for (const auto& block : *blocks) rows = block->as<PreNormBlockImpl>()->forward(rows, mask);
+  rows = run_pre_norm_blocks(blocks, rows, mask_.repeated(batch));
   const at::Tensor patches = norm->forward(rows).view({batch, count, -1});
   const at::Tensor weight = at::softmax(patches.mul(pool).sum(2, true), 1);
   return {patches, patches.mul(weight).sum(1)};

@@ -46,6 +46,7 @@ class ImagePatchesImpl : public torch::nn::Module {
 
  private:
   ImagePatchesOptions options_;
+  AttentionMask mask_;  // of one sample
 };
 TORCH_MODULE(ImagePatches);
 

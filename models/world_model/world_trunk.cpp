@@ -16,14 +16,13 @@ WorldTrunkImpl::WorldTrunkImpl(const WorldTrunkOptions& options) : options_(opti
     embedding_norm =
         register_module("embedding_norm", make_layer_norm(options.width, options.norm_epsilon));
   }
-  blocks = register_module("blocks", torch::nn::ModuleList());
-  for (int64_t i = 0; i < options.layers; ++i) {
-    blocks->push_back(PreNormBlock(PreNormBlockOptions{.width = options.width,
-                                                       .heads = options.heads,
-                                                       .mlp_width = options.mlp_width,
-                                                       .norm_epsilon = options.norm_epsilon,
-                                                       .gelu = Gelu::kTanh}));
-  }
+  blocks = register_module(
+      "blocks",
+      make_pre_norm_blocks(options.layers, PreNormBlockOptions{.width = options.width,
+                                                               .heads = options.heads,
+                                                               .mlp_width = options.mlp_width,
+                                                               .norm_epsilon = options.norm_epsilon,
+                                                               .gelu = Gelu::kTanh}));
   norm = register_module("norm", make_layer_norm(options.width, options.norm_epsilon));
 }
 
@@ -35,7 +34,7 @@ at::Tensor WorldTrunkImpl::forward(const at::Tensor& rows, const at::Tensor& tim
               rows.sizes(), ", ", timestep.sizes(), " and ", mask.rows());
   at::Tensor x = as_residual(rows) + position.index_select(0, timestep);
   if (options_.embedding_norm) x = embedding_norm->forward(x);
-  for (const auto& block : *blocks) x = block->as<PreNormBlockImpl>()->forward(x, mask);
+  x = run_pre_norm_blocks(blocks, x, mask);
   return norm->forward(x);
 }
 
