@@ -11,6 +11,7 @@
 
 #include <xxhash.h>
 
+#include "data/digest_text.h"
 #include "data/episodes/json_fields.h"
 #include "data/errors.h"
 #include "data/images/image_codec.h"
@@ -309,12 +310,7 @@ std::string EpisodeIndex::fingerprint() const {
       text += digits.data();
     }
   }
-  const XXH128_hash_t digest = XXH3_128bits(text.data(), text.size());
-  std::array<char, 33> hexadecimal{};
-  std::snprintf(hexadecimal.data(), hexadecimal.size(), "%016llx%016llx",
-                static_cast<unsigned long long>(digest.high64),
-                static_cast<unsigned long long>(digest.low64));
-  return hexadecimal.data();
+  return digest_text(XXH3_128bits(text.data(), text.size()));
 }
 
 }  // namespace espalier

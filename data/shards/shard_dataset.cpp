@@ -11,6 +11,7 @@
 #include <xxhash.h>
 #include <nlohmann/json.hpp>
 
+#include "data/digest_text.h"
 #include "data/errors.h"
 #include "data/images/image_codec.h"
 
@@ -223,12 +224,7 @@ std::string ShardDataset::fingerprint() const {
       XXH3_128bits_update(state.get(), buffer.data(), static_cast<size_t>(bytes));
     }
   }
-  const XXH128_hash_t digest = XXH3_128bits_digest(state.get());
-  std::array<char, 33> text{};
-  std::snprintf(text.data(), text.size(), "%016llx%016llx",
-                static_cast<unsigned long long>(digest.high64),
-                static_cast<unsigned long long>(digest.low64));
-  return text.data();
+  return digest_text(XXH3_128bits_digest(state.get()));
 }
 
 }  // namespace espalier
