@@ -8,6 +8,7 @@
 
 #include <torch/torch.h>
 
+#include "models/kernels/cpu_features.h"
 #include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/checkpoint/checkpointer.h"
@@ -126,21 +127,22 @@ RunOutcome TrainingRun::run() {
 }
 
 void TrainingRun::open_directory() {
-  const std::string generation = on_rank_0(comm_, [&] {
+  const json decided = json::parse(on_rank_0(comm_, [&] {
     directory_ = std::make_unique<RunDirectory>(config_.directory);
     const std::string status = config_.directory + "/run.json";
-    int number = options_.generation;
-    if (number == 0) {
-      number = 1;
-      if (fs::exists(status)) {
-        const json before = json::parse(read_text_file(status), nullptr, false);
-        if (before.is_object()) number = before.value("generation", 0) + 1;
-      }
-    }
+    json before;
+    if (fs::exists(status)) before = json::parse(read_text_file(status), nullptr, false);
+    if (!before.is_object()) before = json::object();
+    // A run that goes on computes as it began, on whatever processor.
+    const std::string fast = kernels::bf16_is_fast() ? "bf16" : "fp32";
     remove_temporaries(RunDirectory::checkpoints(config_.directory));
-    return std::to_string(number);
-  });
-  generation_ = std::stoi(generation);
+    const int next = before.value("generation", 0) + 1;
+    return json{{"generation", options_.generation == 0 ? next : options_.generation},
+                {"is_bf16", before.value("auto_precision", fast) == "bf16"}}
+        .dump();
+  }));
+  generation_ = decided.at("generation");
+  kernels::set_bf16_is_fast(decided.at("is_bf16"));
 }
 
 std::optional<LoadedCheckpoint> TrainingRun::find_checkpoint() {
@@ -380,6 +382,7 @@ void TrainingRun::write_status(const std::string& state) {
                        {"world_size", comm_.size()},
                        {"backend", std::string(comm_.backend())},
                        {"device", device_.str()},
+                       {"auto_precision", kernels::bf16_is_fast() ? "bf16" : "fp32"},
                        {"step", checkpointer_->last_step()},
                        {"total_steps", steps_before(config_.stages.size())}};
   replace_durably(config_.directory + "/run.json", status.dump(2) + "\n");

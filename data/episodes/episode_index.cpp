@@ -96,14 +96,24 @@ class IndexReader {
     index_.height = image.integer("height", 1, kMaxSide);
     index_.width = image.integer("width", 1, kMaxSide);
     image.integer("channels", 3, 3);
-    index_.depth_views = views_in("depth");
-    index_.segmentation_views = views_in("segmentation");
+    index_.depth_views = views_in(top_, "depth");
+    index_.segmentation_views = views_in(top_, "segmentation");
+    if (has(top_.keys(), "trajectory")) take_trajectories(top_.object("trajectory"));
   }
 
-  std::vector<std::string> views_in(const char* key) const {
-    std::vector<std::string> list = top_.distinct_texts(key);
+  void take_trajectories(const JsonFields& fields) {
+    EpisodeTrajectories& found = index_.trajectories;
+    found.views = views_in(fields, "views");
+    found.ahead = fields.integer("ahead", 1, kMaxStripRows);
+    found.cell = fields.integer("cell", 1, std::min(index_.height, index_.width));
+    if (index_.height % found.cell != 0 || index_.width % found.cell != 0)
+      fields.fail("cell", "a divisor of the images' sides");
+  }
+
+  std::vector<std::string> views_in(const JsonFields& fields, const char* key) const {
+    std::vector<std::string> list = fields.distinct_texts(key);
     for (const std::string& view : list) {
-      if (!has(index_.views, view)) top_.fail(key, "only names of image.views");
+      if (!has(index_.views, view)) fields.fail(key, "only names of image.views");
     }
     return list;
   }

@@ -41,6 +41,14 @@ struct EpisodeShard {
   std::vector<EpisodeEntry> episodes;  // by offset
 };
 
+// How points move: of the middle of each cell of a view, how far it lies, `ahead` steps later, from
+// where it lies now. No views where the episodes have none.
+struct EpisodeTrajectories {
+  std::vector<std::string> views;  // a part of the index's
+  int64_t ahead = 0;               // steps
+  int64_t cell = 0;                // pixels; displacements are in cells
+};
+
 // index.json of an episode data set, version 1: what is in it and where each episode begins.
 struct EpisodeIndex {
   std::string path;  // of index.json
@@ -58,6 +66,7 @@ struct EpisodeIndex {
   std::vector<std::string> action_names;
   std::vector<std::string> depth_views;  // a part of views
   std::vector<std::string> segmentation_views;
+  EpisodeTrajectories trajectories;
 
   std::vector<std::string> tasks;
   std::map<std::string, int64_t> max_steps;  // by task: when the simulator ends an episode

@@ -108,6 +108,13 @@ class EpisodeParser {
           bytes_of(array(arrays, "segmentation." + view, ArrayType::kU8, pixels)));
       ++expected;
     }
+    const EpisodeTrajectories& moves = index_.trajectories;
+    for (const std::string& view : moves.views) {
+      episode_.trajectories.push_back(
+          finite(arrays, "trajectory." + view,
+                 {entry_.steps, index_.height / moves.cell, index_.width / moves.cell, 2}));
+      ++expected;
+    }
     if (arrays.size() != expected)
       throw DataError(array_file_ + ": " + std::to_string(arrays.size()) +
                       " arrays; the index has " + std::to_string(expected));

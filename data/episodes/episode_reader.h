@@ -23,6 +23,8 @@ struct Episode {
   std::vector<float> state;                        // T * S, finite
   std::vector<std::vector<float>> depth;           // by depth view: T * H * W metres, finite, >= 0
   std::vector<std::vector<uint8_t>> segmentation;  // by segmentation view: T * H * W, 0 background
+  // By trajectory view: T * (H / cell) * (W / cell) * 2 cells to the right and down, finite.
+  std::vector<std::vector<float>> trajectories;
 };
 
 // The episodes of one split, in the order of the index. The constructor opens the shards and reads

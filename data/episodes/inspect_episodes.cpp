@@ -152,6 +152,7 @@ nlohmann::json to_json(const EpisodeIndex& index, const EpisodeStatistics& stati
           {"image", {{"views", index.views}, {"height", index.height}, {"width", index.width}}},
           {"depth", index.depth_views},
           {"segmentation", index.segmentation_views},
+          {"trajectory", index.trajectories.views},
           {"action", {{"kind", name_of(index.action_kind)}, {"names", index.action_names}}},
           {"state", index.state_names},
           {"words", index.words.size()},
@@ -177,6 +178,11 @@ std::string describe(const EpisodeIndex& index, const EpisodeStatistics& statist
       << " pixels\n";
   out << "  depth         " << joined(index.depth_views) << "\n";
   out << "  segmentation  " << joined(index.segmentation_views) << "\n";
+  if (!index.trajectories.views.empty()) {
+    out << "  trajectory    " << joined(index.trajectories.views) << "; "
+        << index.trajectories.ahead << " steps ahead, cells of " << index.trajectories.cell
+        << " pixels\n";
+  }
   out << "  action        " << name_of(index.action_kind) << ", " << index.action_size() << ": "
       << joined(index.action_names) << "\n";
   out << "  state         " << index.state_size() << ": " << joined(index.state_names) << "\n";

@@ -35,11 +35,12 @@ class Environment:
         self.instruction = self.environment.mission
         self.max_steps = self.environment.max_steps
         self.steps, self.ended, self.success = 0, False, False
-        self._bot = None
+        self._bot, self._taken = None, None
 
     def step(self, action):
         """`action` F32 [7]: the largest entry is taken."""
-        _, reward, terminated, truncated, _ = self.environment.step(int(np.argmax(action)))
+        self._taken = int(np.argmax(action))
+        _, reward, terminated, truncated, _ = self.environment.step(self._taken)
         self.steps += 1
         self.success = bool(terminated and reward > 0)
         self.ended = bool(terminated or truncated)
@@ -48,7 +49,7 @@ class Environment:
         """(images U8 [2, 64, 64, 3], state F32 [6], {}); BabyAI has no depth and no segmentation."""
         above = self.environment.get_full_render(highlight=False, tile_size=TILE)
         own = self.environment.get_pov_render(tile_size=TILE)
-        return np.stack([_centred(above), _centred(own)]), self._state(), {}
+        return np.stack([_on_ground(above), _on_ground(own)]), self._state(), {}
 
     def expert_action(self):
         """The bot's next action, one-hot F32 [7]. It is asked before each step, from the first one on."""
@@ -57,7 +58,11 @@ class Environment:
             # By itself the bot knows what its own 7 x 7 view has shown and explores the rest. The `primary` view shows
             # the whole room, so the expert sees it too: else it would search for what the policy has before it.
             self._bot.vis_mask[:] = True
-        return _one_hot(self._bot.replan())
+        return _one_hot(self._bot.replan(self._taken))
+
+    def slip(self, action, generator):
+        """What happens instead of `action` when a demonstration is disturbed: a turn or a step, by chance."""
+        return _one_hot(generator.integers(3))
 
     def random_action(self, generator):
         return _one_hot(generator.integers(len(Simulator.action_names)))
@@ -80,9 +85,10 @@ def _one_hot(index):
     return action
 
 
-def _centred(picture):
+def _on_ground(picture):
+    """On black, SIZE x SIZE, near the middle, its tiles on the same grid in every view: patches cut no tile."""
     ground = np.zeros((SIZE, SIZE, 3), np.uint8)
-    top, left = (SIZE - picture.shape[0]) // 2, (SIZE - picture.shape[1]) // 2
+    top, left = ((SIZE - side) // 2 // TILE * TILE for side in picture.shape[:2])
     ground[top:top + picture.shape[0], left:left + picture.shape[1]] = picture
     return ground
 
@@ -96,7 +102,7 @@ class Simulator:
     size = SIZE  # height and width of a view, pixels
     views = ["primary", "wrist"]
     view_notes = {"primary": "the whole room from above, 8 pixels a tile; the agent is the red triangle that points where it looks",
-                  "wrist": "the 7 x 7 tiles before the agent as it sees them, 56 x 56 pixels centred on black; the agent is below, looking up"}
+                  "wrist": "the 7 x 7 tiles before the agent as it sees them, 56 x 56 pixels in the upper left corner; the agent is below, looking up"}
     labelled_views = []  # with depth and segmentation
     segmentation_classes = []
     state_names = ["column", "row", "looks right", "looks down", "looks left", "looks up"]
@@ -104,11 +110,12 @@ class Simulator:
     action_repeat = None  # every action is one step of the simulator
     episodes, held_out = 1500, 60  # per task, unless asked otherwise
     bytes_per_episode = 6_000  # measured, rounded up
+    noise = 0.15  # of the steps of a training episode that are disturbed
     trials = 200  # unseen seeds per task on which expert and chance are tried
     action_kind = "discrete"
     action_names = ["left", "right", "forward", "pickup", "drop", "toggle", "done"]
     tasks = ["BabyAI-GoToObj-v0", "BabyAI-GoToRedBallGrey-v0", "BabyAI-GoToRedBall-v0", "BabyAI-GoToLocal-v0"]
-    limits = ["The expert sees the whole room, as the primary view does. It never errs, so no recovery from an error is shown.",
+    limits = ["The expert sees the whole room, as the primary view does.",
               "It turns and walks only: pickup, drop and toggle do not occur in these tasks' episodes.",
               "GoToRedBallGrey and GoToRedBall have one instruction each; GoToObj and GoToLocal name one of 18 objects."]
 

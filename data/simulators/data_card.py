@@ -52,6 +52,9 @@ def _what(simulator, index):
     if simulator.labelled_views:
         classes = ", ".join(f"{i} {name}" for i, name in enumerate(simulator.segmentation_classes))
         lines.append(f"- depth in metres along the camera's axis and segmentation ({classes}) for {', '.join(simulator.labelled_views)}")
+        lines.append(f"- trajectory: how far the middle of each cell of {simulator.trajectory_cell} pixels will have moved right and "
+                     f"down, in cells, {simulator.trajectory_ahead} steps later (at most at the last frame): from depth and the "
+                     "simulator's bodies, so hidden points have a place too")
     return "\n".join(lines)
 
 

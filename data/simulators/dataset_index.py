@@ -119,6 +119,8 @@ def pack(plan, notes, trials, max_steps, unseen):
         "state": {"size": len(simulator.state_names), "names": simulator.state_names},
         "action": {"kind": simulator.action_kind, "size": len(simulator.action_names), "names": simulator.action_names},
         "depth": simulator.labelled_views, "segmentation": simulator.labelled_views,
+        **({"trajectory": {"views": simulator.labelled_views, "ahead": simulator.trajectory_ahead,
+                           "cell": simulator.trajectory_cell}} if simulator.labelled_views else {}),
         "tasks": plan.tasks, "max_steps": max_steps, "words": sorted(packer.words),
         "action_mean": packer.actions.mean().tolist(), "action_std": packer.actions.std().tolist(),
         "state_mean": packer.state.mean().tolist(), "state_std": packer.state.std().tolist(),

@@ -35,12 +35,14 @@ class Plan:
         self.tasks = arguments.tasks
         self.counts = {"train": arguments.episodes, "validation": arguments.validation, "test": arguments.test}
         self.first_seed = {split: arguments.seed_offset + seed for split, seed in FIRST_SEED.items()}
+        self.noise = arguments.noise
         self.action_repeat = arguments.action_repeat
         self.command = command_line(simulator, arguments)
 
     def settings(self):
         return {"simulator": self.simulator.name, "packages": self.simulator.packages(), "tasks": self.tasks,
-                "counts": self.counts, "first_seed": self.first_seed, "action_repeat": self.action_repeat}
+                "counts": self.counts, "first_seed": self.first_seed, "noise": self.noise,
+                "action_repeat": self.action_repeat}
 
     def environment(self, task):
         return self.simulator.environment(task, **({"action_repeat": self.action_repeat} if self.action_repeat else {}))
@@ -85,9 +87,10 @@ def start_digest(images, instruction):
     return hashlib.sha256(images.tobytes() + instruction.encode()).hexdigest()
 
 
-def record_seed(plan, environment, task, seed, path):
+def record_seed(plan, environment, split, task, seed, path):
     """Runs the expert once. Returns {"outcome": ..., "start": ...}, which is written beside the episode."""
-    episode = rollout.expert_episode(environment, task, seed, plan.simulator)
+    noise = plan.noise if split == "train" else 0.0
+    episode = rollout.expert_episode(environment, task, seed, plan.simulator, noise)
     note = {"outcome": "success" if episode["fields"]["success"] else "failure", "start": start_digest(episode["images"][0], episode["fields"]["instruction"])}
     if note["outcome"] == "success":
         members = episode_files.episode_members("KEY", episode, plan.simulator.views)
@@ -109,7 +112,7 @@ def collect(plan, split, task, environment, seen):
         if path.with_suffix(".note").exists():
             note = json.loads(path.with_suffix(".note").read_text())
         else:
-            note = record_seed(plan, environment, task, seed, path)
+            note = record_seed(plan, environment, split, task, seed, path)
             fresh += 1
         if note["outcome"] == "success" and split != "train" and note["start"] in seen:
             note["outcome"] = "starts like a training episode"
@@ -174,6 +177,13 @@ def positive(text):
     return value
 
 
+def share(text):
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, got {text}")
+    return value
+
+
 def parse_arguments(simulator):
     parser = argparse.ArgumentParser(prog=f"data/simulators/prepare {simulator.name}",
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -183,6 +193,8 @@ def parse_arguments(simulator):
     parser.add_argument("--test", type=positive, default=simulator.held_out, help="test episodes per task")
     parser.add_argument("--tasks", type=lambda text: text.split(","), default=",".join(simulator.tasks), help="separated by commas")
     parser.add_argument("--seed-offset", type=int, default=0, help="added to every seed")
+    parser.add_argument("--noise", type=share, default=simulator.noise,
+                        help="share of the steps of a training episode that go another way than the expert asked, which shows recovery")
     parser.add_argument("--action-repeat", type=positive, default=simulator.action_repeat,
                         help="simulator steps per action" if simulator.action_repeat else argparse.SUPPRESS)
     arguments = parser.parse_args(sys.argv[2:])

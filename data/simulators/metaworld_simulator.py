@@ -15,7 +15,7 @@ import metaworld.policies
 import mujoco
 import numpy as np
 
-from mujoco_painter import Painter
+from mujoco_painter import CELL, Painter
 
 SIZE = 64  # pixels
 LONGEST_EPISODE = 150  # simulator steps
@@ -80,14 +80,16 @@ class Environment:
         self.ended = self.steps >= self.max_steps or self._steps_since_success > STEPS_AFTER_SUCCESS
 
     def observe(self, labels=False):
-        """(images U8 [2, 64, 64, 3], state F32 [4], {"depth.VIEW": F32 [64, 64], "segmentation.VIEW": U8 [64, 64]})."""
+        """(images U8 [2, 64, 64, 3], state F32 [4], {"depth.VIEW": F32 [64, 64], "segmentation.VIEW": U8 [64, 64],
+        "trajectory.VIEW": a Moment, of which two make a trajectory})."""
         cameras, found = Simulator.cameras, {}
         model, data = self.environment.model, self.environment.data
         images = np.stack([self.painter.picture(model, data, cameras[view]) for view in Simulator.views])
         if labels:
             for view in Simulator.labelled_views:
-                depth, segmentation = self.painter.labels(model, data, cameras[view])
+                depth, segmentation, moment = self.painter.labels(model, data, cameras[view])
                 found["depth." + view], found["segmentation." + view] = depth, segmentation
+                found["trajectory." + view] = moment
         return images, self._seen[:4].astype(np.float32), found
 
     def expert_action(self):
@@ -98,6 +100,11 @@ class Environment:
             warnings.simplefilter("ignore")  # that an action will be clipped
             action = self._policy.get_action(self._seen)
         return np.clip(action, -1, 1).astype(np.float32)
+
+    def slip(self, action, generator):
+        """What happens instead of `action` when a demonstration is disturbed: the hand is pushed, the gripper is not."""
+        push = np.append(generator.uniform(-1, 1, 3), 0.0)
+        return np.clip(action + push, -1, 1).astype(np.float32)
 
     def random_action(self, generator):
         return generator.uniform(-1, 1, len(Simulator.action_names)).astype(np.float32)
@@ -117,19 +124,21 @@ class Simulator:
     # Meta-World's own fixed cameras stand so far off that a puck is four pixels, and some are upside down.
     cameras = {"primary": ((0.0, 0.68, 0.12), 0.95, 150, -40), "wrist": "gripperPOV"}
     view_notes = {"primary": "a fixed camera beside the arm, 0.95 m from the middle of the table", "wrist": "Meta-World's camera gripperPOV, on the hand"}
-    labelled_views = ["primary", "wrist"]  # with depth and segmentation
+    labelled_views = ["primary", "wrist"]  # with depth, segmentation and trajectories
+    trajectory_ahead, trajectory_cell = 3, CELL  # steps and pixels
     segmentation_classes = Painter.CLASSES
     state_names = ["hand x", "hand y", "hand z", "gripper opening"]
     state_note = "the hand's place in metres, the opening from 0 to 1"
     action_repeat = 3  # simulator steps per action
     episodes, held_out = 60, 5  # per task, unless asked otherwise
     bytes_per_episode = 1_300_000  # measured, rounded up
+    noise = 0.2  # of the steps of a training episode that are disturbed
     trials = 25  # unseen seeds per task on which expert and chance are tried
     action_kind = "continuous"
     action_names = ["hand dx", "hand dy", "hand dz", "gripper"]
     tasks = ["reach-v3", "push-v3", "drawer-open-v3"]
     limits = [
-        "The experts are scripted and see positions, not pictures. They do not err, so no recovery from an error is shown.",
+        "The experts are scripted and see positions, not pictures.",
         f"The goal is drawn as a green ball of at least {GOAL_RADIUS} m, and the marks on the arm are hidden: not "
         "Meta-World's own look, in which the goal is hardly seen at this size.",
         "Shadows and reflections are not drawn. Depth ends at "

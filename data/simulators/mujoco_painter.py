@@ -4,6 +4,10 @@ import atexit
 import mujoco
 import numpy as np
 
+from point_motion import Moment
+
+CELL = 8  # pixels: one point of each cell is followed
+
 
 class Painter:
     """Draws square views with one OpenGL context. A picture of any model with the same meshes and textures as the one
@@ -40,7 +44,7 @@ class Painter:
         return pixels[::-1]
 
     def labels(self, model, data, camera):
-        """(depth along the camera's axis in metres F32 [size, size], class U8 [size, size])."""
+        """(depth along the camera's axis in metres F32 [size, size], class U8 [size, size], Moment of the cells)."""
         self._update(model, data, camera)
         colours = np.empty((self.size, self.size, 3), np.uint8)
         depth = np.empty((self.size, self.size), np.float32)
@@ -51,7 +55,9 @@ class Painter:
         for flag in flags:
             self.scene.flags[flag] = False
         mujoco.mjr_readPixels(colours, depth, self.area, self.context)
-        return self._metres(model, depth)[::-1], self._classes(colours)[::-1]
+        metres, geoms = self._metres(model, depth)[::-1], self._things(colours)[::-1]
+        moment = Moment(self.scene, data, metres, self._bodies(model)[geoms], CELL)
+        return metres, self._classes()[geoms], moment
 
     def _free(self):
         self.gl.make_current()
@@ -74,18 +80,28 @@ class Painter:
         inverse = 1 / far + buffer.astype(np.float64) * (1 / near - 1 / far)
         return np.minimum(1 / inverse, self.FARTHEST).astype(np.float32)
 
-    def _classes(self, colours):
+    @staticmethod
+    def _things(colours):
         # A pixel's colour is the number of what is drawn there plus one, the lowest byte first; 0 is nothing.
-        numbers = colours.astype(np.int32) @ np.array([1, 1 << 8, 1 << 16])
-        table = np.zeros(self.scene.ngeom + 1, np.uint8)
+        return colours.astype(np.int32) @ np.array([1, 1 << 8, 1 << 16])
+
+    def _of_things(self, dtype, of_geom, of_site):
+        """[things + 1]: what `of_geom` or `of_site` says of each thing's number; 0 for nothing."""
+        table = np.zeros(self.scene.ngeom + 1, dtype)
         for drawn in self.scene.geoms[:self.scene.ngeom]:
             if drawn.segid < 0:
                 continue
             if drawn.objtype == mujoco.mjtObj.mjOBJ_GEOM:
-                table[drawn.segid + 1] = self.class_of_geom[drawn.objid]
+                table[drawn.segid + 1] = of_geom(drawn.objid)
             elif drawn.objtype == mujoco.mjtObj.mjOBJ_SITE:
-                table[drawn.segid + 1] = self.CLASSES.index("goal")
-        return table[numbers]
+                table[drawn.segid + 1] = of_site(drawn.objid)
+        return table
+
+    def _classes(self):
+        return self._of_things(np.uint8, lambda geom: self.class_of_geom[geom], lambda site: self.CLASSES.index("goal"))
+
+    def _bodies(self, model):
+        return self._of_things(np.int32, lambda geom: model.geom_bodyid[geom], lambda site: model.site_bodyid[site])
 
 
 def _class_of_geom(model):

@@ -12,10 +12,16 @@ def load_simulator(name):
     return importlib.import_module(f"{name}_simulator").Simulator
 
 
-def expert_episode(environment, task, seed, simulator):
-    """Frame t and state t are what there is before action t."""
+def expert_episode(environment, task, seed, simulator, noise=0.0):
+    """Frame t and state t are what there is before action t.
+
+    With `noise`, that share of the steps goes another way than the expert asked, and `actions` still holds what it
+    asked: so recovery from errors is shown, and no error (DART, Laskey et al. 2017). The field `disturbed` holds what
+    was done instead, by step.
+    """
     environment.reset(seed)
-    images, states, actions, labels = [], [], [], []
+    generator = np.random.default_rng(seed)
+    images, states, actions, labels, disturbed = [], [], [], [], {}
     while not environment.ended:
         image, state, label = environment.observe(labels=True)
         action = environment.expert_action()
@@ -23,12 +29,21 @@ def expert_episode(environment, task, seed, simulator):
         states.append(state)
         actions.append(action)
         labels.append(label)
+        if generator.random() < noise:
+            action = environment.slip(action, generator)
+            disturbed[len(actions) - 1] = action.tolist()
         environment.step(action)
     tensors = {"actions": np.stack(actions), "state": np.stack(states)}
     for name in labels[0]:
-        tensors[name] = np.stack([label[name] for label in labels])
+        values = [label[name] for label in labels]
+        if name.startswith("trajectory."):
+            last = len(values) - 1
+            values = [now.displacements(values[min(t + simulator.trajectory_ahead, last)]) for t, now in enumerate(values)]
+        tensors[name] = np.stack(values)
     fields = {"instruction": environment.instruction, "task": task, "seed": seed, "steps": len(actions),
               "success": environment.success, "expert": simulator.expert}
+    if noise > 0:
+        fields["disturbed"] = disturbed
     return {"images": np.stack(images), "tensors": tensors, "fields": fields}
 
 

@@ -104,7 +104,7 @@ void say_what_will_be_used() {
                      "compute.threads_per_rank changes it");
   say("precision", has_gpu || kernels::bf16_is_fast()
                        ? "auto = bf16: it is multiplied faster than fp32 here"
-                       : "auto = fp32: this CPU has no instructions for bf16");
+                       : "auto = fp32: this CPU multiplies bf16 no faster");
 }
 
 }  // namespace

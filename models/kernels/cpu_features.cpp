@@ -1,5 +1,11 @@
 #include "models/kernels/cpu_features.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+#include <torch/torch.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -26,11 +32,33 @@ bool has_bf16_products() {
 bool has_bf16_products() { return false; }
 #endif
 
+// Sizes of a layer in training. Best of several: whatever else runs only adds.
+double seconds_of_a_product(at::ScalarType type) {
+  const at::InferenceMode guard;
+  const at::Tensor rows = at::ones({512, 512}, type), weight = at::ones({512, 512}, type);
+  double best = 1e9;
+  for (int i = 0; i < 6; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    const at::Tensor product = at::linear(rows, weight);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    best = std::min(best, took.count());
+  }
+  return best;
+}
+
+enum class Known { kNothing, kNo, kYes };
+std::atomic<Known> g_known = Known::kNothing;
+
 }  // namespace
 
 bool bf16_is_fast() {
-  static const bool is_fast = has_bf16_products();
+  const Known known = g_known.load();
+  if (known != Known::kNothing) return known == Known::kYes;
+  static const bool is_fast =
+      has_bf16_products() && seconds_of_a_product(at::kBFloat16) < seconds_of_a_product(at::kFloat);
   return is_fast;
 }
+
+void set_bf16_is_fast(bool is_fast) { g_known = is_fast ? Known::kYes : Known::kNo; }
 
 }  // namespace espalier::kernels

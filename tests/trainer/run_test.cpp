@@ -75,6 +75,22 @@ TEST(Run, MixedPrecisionTrainsCloseToFullPrecision) {
   }
 }
 
+// What is fast is measured, and another processor may say otherwise: the run must not turn with it.
+TEST(Run, GoesOnInThePrecisionThatAutoBeganWith) {
+  for (const std::string begun : {"bf16", "fp32"}) {
+    RunConfig config = toy_config(fresh_directory("auto-" + begun), 2);
+    fs::create_directories(config.directory);
+    std::ofstream(config.directory + "/run.json") << R"({"auto_precision": ")" << begun << "\"}";
+    for (StageConfig& stage : config.stages) stage.precision = "auto";
+    train_toy(config, 2);
+    for (const auto& event : read_events(config.directory)) {
+      if (event.at("event") != "stage_started") continue;
+      EXPECT_EQ(event.at("precision"), begun);
+    }
+    EXPECT_GT(count_events(config, "stage_started"), 0);
+  }
+}
+
 TEST(Run, StepWithoutFiniteLossIsSkippedOnAllRanks) {
   const RunConfig config = toy_config(fresh_directory("run"), 6, {.bad_steps = {2, 3}});
   const ToyResult result = train_toy(config, 2);

@@ -15,6 +15,12 @@ StoredEpisode episode(int number, const std::string& task, int64_t seed, int ste
   StoredArray other = stored.arrays.back();  // segmentation of the wrist
   other.name = "segmentation.primary";
   stored.arrays.push_back(std::move(other));
+  std::vector<float> moves;  // of 2 x 2 cells: right and down
+  for (int i = 0; i < steps * 4; ++i) {
+    moves.push_back(0.5F * static_cast<float>(i % 3));
+    moves.push_back(-0.25F);
+  }
+  stored.arrays.push_back({"trajectory.primary", "F32", {steps, 2, 2, 2}, float_bytes(moves)});
   return stored;
 }
 
@@ -22,6 +28,7 @@ StoredEpisode episode(int number, const std::string& task, int64_t seed, int ste
 
 WorldFiles::WorldFiles(bool is_discrete) : files_(kShape) {
   files_.index["segmentation"] = {"primary", "wrist"};
+  files_.index["trajectory"] = {{"views", {"primary"}}, {"ahead", 2}, {"cell", 4}};
   files_.index["simulator"] = "sums";
   files_.index["action"]["kind"] = is_discrete ? "discrete" : "continuous";
   std::vector<StoredEpisode> train;
@@ -54,7 +61,7 @@ semantic_channels = 5
 semantic_side = 2
 encoder = { width = 16, blocks = 1, heads = 2 }
 resampler = { latents = 2, heads = 2, head_width = 8 }
-queries = { dynamic = 2, depth = 2, semantic = 2 }
+queries = { dynamic = 2, depth = 2, semantic = 2, trajectory = 2 }
 decoder = { width = 16, blocks = 1, heads = 2 }
 diffusion = { width = 16, layers = 1, heads = 2, steps = 20, sampling_steps = 4 }
 [compute]

@@ -9,9 +9,9 @@
 namespace espalier {
 
 // A small world to model: 8 training, 2 validation and 2 test episodes of 2 to 6 steps with two
-// views of 8 x 8 pixels, depth of the first view and segmentation of both, continuous actions of
-// two numbers, and a simulator of sums (tests/trainer/simulator/arithmetic_bridge.py) that shows
-// pictures of that size.
+// views of 8 x 8 pixels, depth and trajectories of the first view and segmentation of both,
+// continuous actions of two numbers, and a simulator of sums
+// (tests/trainer/simulator/arithmetic_bridge.py) that shows pictures of that size.
 class WorldFiles {
  public:
   explicit WorldFiles(bool is_discrete = false);

@@ -68,8 +68,12 @@ void WorldModelSettings::declare_encoders(SettingsScope scope) {
   encoder.add("heads", encoder_heads,
               count_of("Attention heads of the image encoder; must divide its width.", "heads", 1));
   SettingsScope resampler = scope.below("resampler");
-  resampler.add("latents", latents,
-                count_of("Tokens that are made of an image, beside a pooled one.", "tokens", 1));
+  resampler.add(
+      "latents", latents,
+      count_of(
+          "Tokens that are made of an image, beside a pooled one; 0 = its patches come into the "
+          "trunk as they are.",
+          "tokens", 0));
   resampler.add("depth", resampler_depth, count_of("Layers of the resampler.", "layers", 1));
   resampler.add("heads", resampler_heads,
                 count_of("Attention heads of the resampler.", "heads", 1));
@@ -141,10 +145,6 @@ void WorldModelSettings::validate(const RunConfig& config, const std::string& wh
     check_divides(where, "diffusion.steps", diffusion_steps, "diffusion.sampling_steps",
                   sampling_steps);
   }
-  if (trajectory > 0) {
-    throw ConfigError(where + ".queries.trajectory = " + std::to_string(trajectory) +
-                      ": episodes hold no trajectories of points to learn from; set it to 0");
-  }
   if (!share_query) return;
   int64_t kinds = 0, tokens = 0;
   for (const std::string& kind : dream_kinds()) {
@@ -182,6 +182,20 @@ DreamOptions WorldModelSettings::dream_options(const std::string& kind, const Ep
   if (kind == "semantic") {
     dream.decoder.patches = semantic_side * semantic_side;
     dream.decoder.patch_width = semantic_channels;
+  }
+  if (kind == "trajectory") {
+    const EpisodeTrajectories& moves = index.trajectories;
+    if (moves.views.empty() || patch % moves.cell != 0) {
+      throw ConfigError(where + ".queries.trajectory = " + std::to_string(trajectory) +
+                        ": the episodes of " + index.path +
+                        (moves.views.empty()
+                             ? " have no trajectories"
+                             : " have trajectories of cells of " + std::to_string(moves.cell) +
+                                   " pixels, of which the patch is no multiple") +
+                        "; set it to 0, or take other episodes");
+    }
+    dream.views = std::ssize(moves.views);
+    dream.decoder.patch_width = 2 * (patch / moves.cell) * (patch / moves.cell);
   }
   if (kind != "depth") return dream;
   if (index.depth_views.empty()) {

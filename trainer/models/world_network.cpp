@@ -36,7 +36,9 @@ WorldNetworkImpl::WorldNetworkImpl(const WorldNetworkOptions& options, const at:
   const int64_t width = options.trunk.width;
   instruction = register_module("instruction", InstructionEncoder(options.instruction));
   image = register_module("image", ImagePatches(options.image));
-  resampler = register_module("resampler", PerceiverResampler(options.resampler));
+  if (options.resampler.latents > 0) {
+    resampler = register_module("resampler", PerceiverResampler(options.resampler));
+  }
   observation_in =
       register_module("observation_in", make_xavier_linear(options.image.width, width));
   state_in = register_module("state_in", make_xavier_linear(options.state_size, width));
@@ -78,9 +80,9 @@ int64_t WorldNetworkImpl::query_width() const {
 at::Tensor WorldNetworkImpl::observe(const at::Tensor& images) {
   const at::Tensor values = images.flatten(0, 1).to(state_mean.scalar_type()) / kHalfOfLevels - 1.0;
   const ImageFeatures seen = image->forward(values);
-  const at::Tensor latents =
-      at::cat({resampler->forward(seen.patches), seen.class_token.unsqueeze(1)}, 1);
-  const at::Tensor rows = as_residual(observation_in->forward(latents.flatten(0, 1)))
+  const at::Tensor features = resampler ? resampler->forward(seen.patches) : seen.patches;
+  const at::Tensor all = at::cat({features, seen.class_token.unsqueeze(1)}, 1);
+  const at::Tensor rows = as_residual(observation_in->forward(all.flatten(0, 1)))
                               .view({images.size(0), options_.views, -1, options_.trunk.width});
   return (rows + view_position.unsqueeze(1)).flatten(1, 2);
 }

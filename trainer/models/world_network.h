@@ -43,7 +43,14 @@ struct WorldNetworkOptions {
   ActionHead head = ActionHead::kDiffusion;
   ActionDiffusionOptions diffusion;  // its sizes of condition, action and chunk follow
 
-  int64_t observation_tokens() const { return views * (resampler.latents + 1); }
+  int64_t patches() const {  // of an image
+    const int64_t side = image.image_size / image.patch;
+    return side * side;
+  }
+  // Of all views of a timestep; without latents an image's patches come into the trunk themselves.
+  int64_t observation_tokens() const {
+    return views * ((resampler.latents > 0 ? resampler.latents : patches()) + 1);
+  }
 };
 
 // What is seen and said in B windows of K timesteps, of which M exist: an episode may be shorter.
@@ -67,7 +74,7 @@ class WorldNetworkImpl : public torch::nn::Module {
                    const at::Tensor& state_std);
 
   // Tokens of images (M, views, 3, S, S) uint8, for those who see an image more than once: latents
-  // and then the pooled token, view after view.
+  // (or patches) and then the pooled token, view after view.
   at::Tensor observe(const at::Tensor& images);
 
   // Hidden rows (B * rows, width) fp32 of all windows. Rows of steps that do not exist mean
@@ -87,7 +94,7 @@ class WorldNetworkImpl : public torch::nn::Module {
 
   InstructionEncoder instruction{nullptr};
   ImagePatches image{nullptr};
-  PerceiverResampler resampler{nullptr};
+  PerceiverResampler resampler{nullptr};  // null without latents
   Linear observation_in{nullptr}, state_in{nullptr};
   at::Tensor view_position;            // (views, width)
   at::Tensor state_mean, state_std;    // (state_size), of the training data

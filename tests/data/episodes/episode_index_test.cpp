@@ -57,6 +57,19 @@ TEST_F(EpisodeIndexTest, HoldsWhatTheFileSays) {
   EXPECT_EQ(index.shards[0].episodes[1].offset, index.shards[0].episodes[0].bytes);
 }
 
+TEST_F(EpisodeIndexTest, TrajectoriesMayBeThereAndMustFitTheImages) {
+  files_.index["trajectory"] = {{"views", {"wrist"}}, {"ahead", 3}, {"cell", 2}};
+  files_.write();
+  const EpisodeTrajectories found = read_episode_index(files_.folder.file("")).trajectories;
+  EXPECT_EQ(found.views, std::vector<std::string>{"wrist"});
+  EXPECT_EQ(found.ahead, 3);
+  EXPECT_EQ(found.cell, 2);
+  expect_contains(refusal([](nlohmann::json& index) { index["trajectory"]["cell"] = 3; }),
+                  {"field \"trajectory.cell\"", "a divisor of the images' sides"});
+  expect_contains(refusal([](nlohmann::json& index) { index["trajectory"]["views"] = {"side"}; }),
+                  {"field \"trajectory.views\"", "only names of image.views"});
+}
+
 TEST_F(EpisodeIndexTest, RefusesEachFieldThatIsMissing) {
   for (const char* key :
        {"format",    "version",   "name",         "simulator",   "packages",   "expert",

@@ -23,8 +23,17 @@ bool linux_sees(const std::string& wanted) {
   return false;
 }
 
-TEST(CpuFeatures, Bf16IsFastWhereLinuxSeesInstructionsForIt) {
-  EXPECT_EQ(bf16_is_fast(), linux_sees("avx512_bf16") || linux_sees("amx_bf16"));
+TEST(CpuFeatures, Bf16IsFastOnlyWhereLinuxSeesInstructionsForIt) {
+  const bool has_instructions = linux_sees("avx512_bf16") || linux_sees("amx_bf16");
+  EXPECT_LE(bf16_is_fast(), has_instructions);
+}
+
+TEST(CpuFeatures, WhatRanksAgreedOnHoldsFromThenOn) {
+  const bool measured = bf16_is_fast();
+  for (const bool agreed : {!measured, measured}) {
+    set_bf16_is_fast(agreed);
+    EXPECT_EQ(bf16_is_fast(), agreed);
+  }
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ TEST_F(WorldModelTest, SizesThatDoNotFitNameTheSetting) {
   expect_in({"model.world.share_query=true", "model.world.queries.depth=3"}, {"share_query"});
   expect_in({"model.world.share_query=true", "model.world.width=48"},
             {"share_query", "depth is there in 1 of 2"});
-  expect_in({"model.world.queries.trajectory=2"}, {"queries.trajectory = 2", "no trajectories"});
+  expect_in({"model.world.patch=2"}, {"queries.trajectory = 2", "cells of 4 pixels"});
 }
 
 TEST_F(WorldModelTest, AMaskThatIsNotForItSaysWhatDiffers) {
@@ -123,7 +123,7 @@ TEST_F(WorldModelTest, EveryParameterIsInOneGroup) {
   }
   EXPECT_EQ(count, model.network()->parameters().size());
   EXPECT_EQ(names, (std::vector<std::string>{"trunk", "dream.dynamic", "dream.depth",
-                                             "dream.semantic", "action"}));
+                                             "dream.semantic", "dream.trajectory", "action"}));
 }
 
 TEST_F(WorldModelTest, UnknownWordsShareAnIdAndLongInstructionsNameTheSetting) {
@@ -140,6 +140,24 @@ TEST_F(WorldModelTest, UnknownWordsShareAnIdAndLongInstructionsNameTheSetting) {
   } catch (const ConfigError& error) {
     EXPECT_NE(std::string(error.what()).find("model.world.max_words = 4"), std::string::npos);
   }
+}
+
+// What is where stays known: a patch has a token of its own.
+TEST_F(WorldModelTest, WithoutLatentsEachPatchComesIntoTheTrunk) {
+  const RunConfig config = files_.config(
+      fresh_directory("run"), {"model.world.resampler.latents=0", "model.world.encoder.blocks=0"});
+  NamedThings things(config, *comm_, at::kCPU);
+  WorldNetwork& network = things.model_as<WorldModel>("world", "a test").network();
+  EXPECT_FALSE(network->resampler);
+  // 2 views of 2 x 2 patches and a pooled token.
+  EXPECT_EQ(network->options().observation_tokens(), 10);
+  const at::Tensor images = at::full({1, 2, 3, 8, 8}, 90, at::kByte);
+  at::Tensor other = images.clone();
+  other[0][1].slice(1, 4, 8).slice(2, 0, 4).fill_(7);  // the third patch of the second view
+  const torch::NoGradGuard no_gradient;
+  const at::Tensor differs =
+      (network->observe(images) != network->observe(other)).any(2).flatten().nonzero().flatten();
+  EXPECT_TRUE(differs.equal(torch::tensor({7, 9}, at::kLong))) << differs;  // and its view's pooled
 }
 
 }  // namespace

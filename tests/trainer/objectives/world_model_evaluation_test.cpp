@@ -60,7 +60,8 @@ class WorldModelEvaluation : public ::testing::Test {
 TEST_F(WorldModelEvaluation, HasBaselinesAndPicturesAndAsksNoSimulatorBeforeTheEnd) {
   const Section section =
       evaluate(config({"episodes.sums.python=/nowhere/at/all"}), /*is_final=*/false);
-  for (const char* name : {"action_rmse", "dynamic_error", "depth_error", "semantic_cosine"}) {
+  for (const char* name :
+       {"action_rmse", "dynamic_error", "depth_error", "semantic_cosine", "trajectory_error"}) {
     const Metric* found = metric(section, name);
     ASSERT_NE(found, nullptr) << name;
     EXPECT_TRUE(std::isfinite(found->value)) << name;
@@ -70,7 +71,7 @@ TEST_F(WorldModelEvaluation, HasBaselinesAndPicturesAndAsksNoSimulatorBeforeTheE
   EXPECT_EQ(metric(section, "success_rate"), nullptr);
   ASSERT_EQ(section.series.size(), 1U);
   EXPECT_EQ(section.series[0].places,
-            (std::vector<std::string>{"action", "dynamic", "depth", "semantic"}));
+            (std::vector<std::string>{"action", "dynamic", "depth", "semantic", "trajectory"}));
   EXPECT_TRUE(has_picture(section, "dreams"));
   EXPECT_TRUE(section.tables.empty());
 }

@@ -89,13 +89,17 @@ TEST_F(WorldModelObjectiveTest, ASlotIsAPureFunctionOfSeedStepAndSlot) {
 }
 
 TEST_F(WorldModelObjectiveTest, LossesAndTargetsOfAStepDoNotDependOnTheSizeOfItsMicroBatches) {
-  const auto small = make(), large = make({"stage.world.micro_batch_size=8"});
-  const auto [sums, counts] = step_sums(*small, 2);
-  const auto [other_sums, other_counts] = step_sums(*large, 2);
-  EXPECT_EQ(counts, other_counts);
-  for (size_t i = 0; i < sums.size(); ++i) {
-    EXPECT_GT(counts[i], 0) << small->stage.losses()[i].name;
-    EXPECT_NEAR(sums[i], other_sums[i], 1e-4 * std::abs(sums[i])) << small->stage.losses()[i].name;
+  for (const std::string kind : {"cosine", "info_nce"}) {
+    const std::string loss = "stage.world.objectives.world_model.semantic_loss=" + kind;
+    const auto small = make({loss}), large = make({loss, "stage.world.micro_batch_size=8"});
+    const auto [sums, counts] = step_sums(*small, 2);
+    const auto [other_sums, other_counts] = step_sums(*large, 2);
+    EXPECT_EQ(counts, other_counts);
+    for (size_t i = 0; i < sums.size(); ++i) {
+      EXPECT_GT(counts[i], 0) << small->stage.losses()[i].name;
+      EXPECT_NEAR(sums[i], other_sums[i], 1e-4 * std::abs(sums[i]))
+          << small->stage.losses()[i].name << " " << kind;
+    }
   }
 }
 
@@ -117,8 +121,9 @@ TEST_F(WorldModelObjectiveTest, WithoutOneKindsLossAllGradientsThatTheMaskKeepsF
       continue;
     }
     const bool is_apart = name.starts_with("dream_semantic.") || name.starts_with("dream_depth.") ||
-                          name.starts_with("action") || name == "dream_queries.semantic" ||
-                          name == "dream_queries.depth";
+                          name.starts_with("dream_trajectory.") || name.starts_with("action") ||
+                          name == "dream_queries.semantic" || name == "dream_queries.depth" ||
+                          name == "dream_queries.trajectory";
     if (!is_apart) continue;
     ASSERT_TRUE(gradient.defined()) << name;
     EXPECT_TRUE(torch::equal(gradient, without.at(name))) << name;
@@ -128,11 +133,11 @@ TEST_F(WorldModelObjectiveTest, WithoutOneKindsLossAllGradientsThatTheMaskKeepsF
 }
 
 TEST_F(WorldModelObjectiveTest, NoDreamLearnsFromAnotherKindsLoss) {
-  const auto found =
-      gradients({kWeights + "action=0", kWeights + "depth=0", kWeights + "semantic=0"});
+  const auto found = gradients({kWeights + "action=0", kWeights + "depth=0",
+                                kWeights + "semantic=0", kWeights + "trajectory=0"});
   EXPECT_GT(found.at("dream_queries.dynamic").abs().max().item<double>(), 0);
-  for (const char* other :
-       {"dream_queries.depth", "dream_queries.semantic", "action_queries.action"}) {
+  for (const char* other : {"dream_queries.depth", "dream_queries.semantic",
+                            "dream_queries.trajectory", "action_queries.action"}) {
     const at::Tensor& gradient = found.at(other);
     EXPECT_TRUE(!gradient.defined() || gradient.eq(0).all().item<bool>()) << other;
   }
@@ -187,17 +192,40 @@ TEST_F(WorldModelObjectiveTest, WindowsBeginWhereverTheyFitOrLieSideBySide) {
   EXPECT_EQ(steps, set.steps()) << "each step once";
 }
 
+TEST_F(WorldModelObjectiveTest, TrajectoriesOfAnotherTimeAreRefusedWithTheSetting) {
+  try {
+    make({"stage.world.objectives.world_model.future=3"});
+    FAIL() << "no error";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("future = 3"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("2 steps ahead"), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(WorldModelObjectiveTest, TrajectoriesAreThoseOfTheWindowsSteps) {
+  const auto made = make();
+  const EpisodeSet& set = made->things.episodes("sums", "train");
+  const WindowBatch batch = read_windows(set, made->model(), {{1, 1}}, 2);
+  const Episode episode = set.read(1);
+  // Right and down of 2 x 2 cells, row by row; the window begins with the second step.
+  const auto& moves = episode.trajectories.at(0);
+  const auto stored = torch::tensor(std::vector<float>(moves.begin() + 8, moves.begin() + 16));
+  EXPECT_EQ(batch.trajectories.sizes(), (std::vector<int64_t>{batch.steps(), 1, 2, 2, 2}));
+  EXPECT_TRUE(torch::equal(batch.trajectories[0][0].permute({1, 2, 0}).flatten(), stored));
+}
+
 TEST_F(WorldModelObjectiveTest, EveryHeadAndKindOfLossTrains) {
   const WorldFiles discrete(/*is_discrete=*/true);
   const std::vector<std::vector<std::string>> variants = {
       {"model.world.action_head=flow"},
       {"model.world.action_head=direct"},
-      {"model.world.share_query=true", "model.world.queries.depth=0"},
+      {"model.world.share_query=true", "model.world.queries.depth=0",
+       "model.world.queries.trajectory=0"},
       {"stage.world.objectives.world_model.semantic_loss=info_nce"},
       {"stage.world.objectives.world_model.dynamic_mean=masked",
        "stage.world.objectives.world_model.normalise_patches=false"},
       {"model.world.queries.dynamic=0", "model.world.queries.depth=0",
-       "model.world.queries.semantic=0"},
+       "model.world.queries.semantic=0", "model.world.queries.trajectory=0"},
       {"model.world.mask_settings=[\"only_observation=true\", \"proprioception=true\"]"},
       {"model.world.decoder.depth_output=relu", "model.world.layers=0"}};
   for (const auto& sets : variants) {

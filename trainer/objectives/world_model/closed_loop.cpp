@@ -38,7 +38,10 @@ class Player {
       : objective_(objective),
         model_(objective.model()),
         result_(result),
-        policy_(model_, objective.seed(), objective.settings().ensemble, objective.precision()) {}
+        policy_(model_, objective.seed(),
+                {.ensemble = objective.settings().ensemble,
+                 .temperature = objective.settings().action_temperature,
+                 .precision = objective.precision()}) {}
 
   // This rank's jobs. Throws SimulatorError.
   void play(const std::vector<Job>& jobs) {

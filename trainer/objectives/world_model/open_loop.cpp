@@ -103,6 +103,7 @@ class OpenLoop {
           model_.network()->dream(hidden, inputs, model_.layout(), d).to(at::kCPU);
       if (kind == "dynamic") add_dynamic(batch->windows, batch->region, dreamt);
       if (kind == "depth") add_depth(batch->windows, dreamt);
+      if (kind == "trajectory") add_trajectory(batch->windows, dreamt);
       if (kind == "semantic") add_semantic(windows, batch->semantic, dreamt);
     }
     return rows_;
@@ -179,6 +180,18 @@ class OpenLoop {
     add("depth/count", at::ones({truth.size(0)}));
   }
 
+  // Mean squared distance between where a point went and where it was dreamt to go.
+  void add_trajectory(const WindowBatch& windows, const at::Tensor& dreamt) {
+    const at::Tensor truth = objective_.trajectory_target(windows);
+    const auto error = [&](const at::Tensor& guess) {
+      return 2 * (guess - truth).square().mean({1, 2});
+    };
+    add("trajectory", error(dreamt));
+    add("trajectory/present", error(at::zeros_like(truth)));
+    add("trajectory/mean", error(means_.trajectory.repeat({windows.steps(), 1, 1})));
+    add("trajectory/count", at::ones({truth.size(0)}));
+  }
+
   void add_semantic(const std::vector<EpisodeWindow>& windows, const at::Tensor& truth,
                     const at::Tensor& dreamt) {
     add("semantic", cosine_of_rows(dreamt, truth));
@@ -234,10 +247,11 @@ void add_actions(const WorldModel& model, const WindowTable& table, Section& sec
 }
 
 void add_dreams(const WorldModelObjective& objective, const WindowTable& table, Section& section) {
-  const auto add = [&](const std::string& kind, Metric metric, const std::string& mean) {
+  const auto add = [&](const std::string& kind, Metric metric, const std::string& mean,
+                       const std::string& present = "the present frame") {
     metric.value = table.ratio(kind, kind + "/count");
     metric.standard_error = table.spread(kind, kind + "/count");
-    metric.baselines = {{"the present frame", table.ratio(kind + "/present", kind + "/count")},
+    metric.baselines = {{present, table.ratio(kind + "/present", kind + "/count")},
                         {mean, table.ratio(kind + "/mean", kind + "/count")}};
     section.metrics.push_back(std::move(metric));
   };
@@ -256,6 +270,14 @@ void add_dreams(const WorldModelObjective& objective, const WindowTable& table, 
          .label = "relative error of depth, mean of |dreamt - true| / true",
          .is_lower_better = true},
         "the mean training depth");
+  }
+  if (objective.dreams_of("trajectory")) {
+    add("trajectory",
+        {.name = "trajectory_error",
+         .label = "mean squared distance of dreamt points from where they went, cells of " +
+                  std::to_string(objective.model().index().trajectories.cell) + " pixels",
+         .is_lower_better = true},
+        "the mean training motion", "nothing moves");
   }
   if (objective.dreams_of("semantic")) {
     add("semantic",
@@ -276,8 +298,13 @@ TrainingMeans training_means(WorldModelObjective& objective) {
   const WindowBatch batch = read_windows(train, model, windows, 0);
   TrainingMeans means{.action = torch::tensor(model.index().action_mean, at::kFloat),
                       .frame = batch.future.to(at::kFloat).mean(0).round().to(at::kByte),
-                      .depth = {}};
+                      .depth = {},
+                      .trajectory = {}};
   if (batch.depth.defined()) means.depth = batch.depth.mean(0);
+  if (objective.dreams_of("trajectory")) {
+    const at::Tensor moves = objective.trajectory_target(batch);
+    means.trajectory = moves.view({batch.steps(), -1, moves.size(1), moves.size(2)}).mean(0);
+  }
   return means;
 }
 

@@ -12,9 +12,10 @@ namespace espalier {
 
 // What simple guesses are made of: means over training episodes. The same on every rank.
 struct TrainingMeans {
-  at::Tensor action;  // (A) fp32
-  at::Tensor frame;   // (V, 3, S, S) uint8
-  at::Tensor depth;   // (D, S, S) fp32; undefined without depth
+  at::Tensor action;      // (A) fp32
+  at::Tensor frame;       // (V, 3, S, S) uint8
+  at::Tensor depth;       // (D, S, S) fp32; undefined without depth
+  at::Tensor trajectory;  // (J, patches, values of a patch) fp32; undefined where none is dreamt
 };
 TrainingMeans training_means(WorldModelObjective& objective);
 

@@ -4,19 +4,20 @@
 
 #include <torch/torch.h>
 
-#include "data/order/random.h"
+#include "data/digest_text.h"
 #include "trainer/update/precision.h"
 
 namespace espalier {
 namespace {
 
-constexpr uint64_t kPolicyStream = 0x776f726c642d70ULL;  // nothing else of a run uses it
-constexpr double kOlderWeighsLess = 0.1;                 // weight exp(-0.1 age) of a chunk
+// Nothing else of a run uses these.
+constexpr uint64_t kPolicyStream = 0x776f726c642d70ULL, kChoiceStream = 0x776f726c642d63ULL;
+constexpr double kOlderWeighsLess = 0.1;  // weight exp(-0.1 age) of a chunk
 
 }  // namespace
 
-WorldPolicy::WorldPolicy(WorldModel& model, uint64_t seed, bool ensemble, std::string precision)
-    : model_(model), seed_(seed), ensemble_(ensemble), precision_(std::move(precision)) {}
+WorldPolicy::WorldPolicy(WorldModel& model, uint64_t seed, Options options)
+    : model_(model), seed_(seed), options_(std::move(options)) {}
 
 void WorldPolicy::start(const std::vector<std::string>& instructions,
                         const std::vector<int64_t>& seeds) {
@@ -25,6 +26,7 @@ void WorldPolicy::start(const std::vector<std::string>& instructions,
   observed_.clear();
   states_.clear();
   chunks_.clear();
+  shown_.assign(seeds.size(), {});
   time_ = 0;
   std::vector<at::Tensor> words;
   for (const std::string& instruction : instructions) {
@@ -56,24 +58,46 @@ WorldInputs WorldPolicy::inputs(const at::Tensor& active) const {
   return result.to(model_.device());
 }
 
+CounterRng WorldPolicy::random(int64_t environment, uint64_t stream) const {
+  const auto episode = static_cast<uint64_t>(seeds_[static_cast<size_t>(environment)]);
+  return {seed_, combine_streams(stream, combine_streams(episode, static_cast<uint64_t>(time_)))};
+}
+
 at::Tensor WorldPolicy::noise(const std::vector<int64_t>& active) const {
   const int64_t chunk = model_.settings().action_queries, size = model_.index().action_size();
   at::Tensor all = at::empty({std::ssize(active), chunk, size});
   auto* value = all.mutable_data_ptr<float>();
   for (const int64_t e : active) {
-    const auto episode = static_cast<uint64_t>(seeds_[static_cast<size_t>(e)]);
-    CounterRng random(
-        seed_,
-        combine_streams(kPolicyStream, combine_streams(episode, static_cast<uint64_t>(time_))));
-    for (int64_t i = 0; i < chunk * size; ++i) *value++ = static_cast<float>(random.normal());
+    CounterRng draws = random(e, kPolicyStream);
+    for (int64_t i = 0; i < chunk * size; ++i) *value++ = static_cast<float>(draws.normal());
   }
   return all;
+}
+
+// The largest entry of a row is taken: with Gumbel noise that is a draw from the softmax.
+at::Tensor WorldPolicy::by_chance(const at::Tensor& logits, const Observation& observation,
+                                  const std::vector<int64_t>& active) {
+  if (model_.has_diffusion() || !model_.is_discrete() || options_.temperature == 0) return logits;
+  at::Tensor noisy = logits.contiguous().clone();
+  auto* value = noisy.mutable_data_ptr<float>();
+  for (const int64_t e : active) {
+    const at::Tensor frames = observation.images[e].contiguous();
+    const int64_t times = ++shown_[static_cast<size_t>(e)][digest_text(
+        XXH3_128bits(frames.const_data_ptr<uint8_t>(), static_cast<size_t>(frames.numel())))];
+    const double temperature = options_.temperature * static_cast<double>(times);
+    CounterRng draws = random(e, kChoiceStream);
+    for (int64_t a = 0; a < noisy.size(1); ++a, ++value) {
+      const double gumbel = -std::log(-std::log(draws.uniform()));
+      *value = static_cast<float>(*value / temperature + gumbel);
+    }
+  }
+  return noisy;
 }
 
 // (E, T, A) -> (E, A): what the latest chunk says about now, or the mean over chunks of what they
 // said about it.
 at::Tensor WorldPolicy::blend(const at::Tensor& chunks) {
-  if (!ensemble_) return chunks.select(1, 0);
+  if (!options_.ensemble) return chunks.select(1, 0);
   chunks_.insert(chunks_.begin(), chunks);
   if (std::ssize(chunks_) > chunks.size(1)) chunks_.pop_back();
   at::Tensor sum = at::zeros_like(chunks.select(1, 0));
@@ -89,7 +113,7 @@ at::Tensor WorldPolicy::blend(const at::Tensor& chunks) {
 WorldPolicy::Answer WorldPolicy::act(const Observation& observation,
                                      const std::vector<int64_t>& active) {
   const torch::NoGradGuard no_gradient;
-  const PrecisionGuard guard(model_.device().type(), precision_);
+  const PrecisionGuard guard(model_.device().type(), options_.precision);
   WorldNetwork& network = model_.network();
   const at::Tensor rows = torch::tensor(active, at::kLong);
   // What has ended is not looked at any more.
@@ -111,7 +135,8 @@ WorldPolicy::Answer WorldPolicy::act(const Observation& observation,
   at::Tensor chunks = at::zeros({environments, drawn.size(1), drawn.size(2)});
   chunks.index_copy_(0, rows, drawn);
   Answer answer{.actions = at::zeros({environments, drawn.size(2)}), .dreamt = {}};
-  answer.actions.index_copy_(0, rows, blend(chunks).index_select(0, rows));
+  answer.actions.index_copy_(0, rows,
+                             by_chance(blend(chunks).index_select(0, rows), observation, active));
   const auto& dreams = network->options().dreams;
   if (!dreams.empty() && dreams.front().kind == "dynamic") {
     const at::Tensor dreamt = network->dream(hidden, given, model_.layout(), 0).cpu();

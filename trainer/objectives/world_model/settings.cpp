@@ -22,6 +22,12 @@ void WorldModelObjectiveSettings::declare(SettingsScope scope) {
   scope.add("ensemble", ensemble,
             {.help = "Act by the mean of what the last chunks say about a step, older ones "
                      "weighing less."});
+  scope.add("action_temperature", action_temperature,
+            {.help = "Discrete actions of a direct head are drawn by their probabilities at this "
+                     "temperature, times how often the same was seen, which leaves circles; 0 = "
+                     "the likeliest, always.",
+             .min = 0,
+             .max = 100});
   SettingsScope region = scope.below("region");
   region.add("pixel_threshold", pixel_threshold,
              {.help = "A pixel moved when a channel, of values in 0 to 1, changed by more.",
@@ -41,6 +47,7 @@ void WorldModelObjectiveSettings::declare(SettingsScope scope) {
   weight.add("dynamic", dynamic, of("what moves, dreamt as pixels."));
   weight.add("depth", depth, of("depth."));
   weight.add("semantic", semantic, of("semantic features; 0 = measured, but trains nothing."));
+  weight.add("trajectory", trajectory, of("how points move."));
 }
 
 void WorldModelObjectiveSettings::declare_targets(SettingsScope scope) {
@@ -58,8 +65,8 @@ void WorldModelObjectiveSettings::declare_targets(SettingsScope scope) {
             {.help = "Teacher whose features semantic queries dream of; empty = the simulator's "
                      "segmentation."});
   scope.add("semantic_loss", semantic_loss,
-            {.help = "Cosine distance, as the published code has it, or InfoNCE within a "
-                     "micro-batch, as the paper has.",
+            {.help = "Cosine distance, as the published code has it, or InfoNCE among the "
+                     "targets of a step on all ranks, as the paper has.",
              .choices = {"cosine", "info_nce"}});
   scope.add("temperature", temperature, {.help = "Of InfoNCE.", .min = 1e-4, .max = 100});
   scope.add("feature_memory_mib", feature_memory_mib,
@@ -77,6 +84,7 @@ void WorldModelObjectiveSettings::validate(const RunConfig& config,
 double WorldModelObjectiveSettings::weight_of(const std::string& loss) const {
   if (loss == "action") return action;
   if (loss == "dynamic") return dynamic;
+  if (loss == "trajectory") return trajectory;
   return loss == "depth" ? depth : semantic;
 }
 

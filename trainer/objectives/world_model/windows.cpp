@@ -60,6 +60,7 @@ class BatchBuilder {
     add_if(depth_, planes_of(episode.depth, then, shape));
     add_if(present_depth_, planes_of(episode.depth, now, shape));
     add_if(segmentation_, planes_of(episode.segmentation, then, shape));
+    add_trajectories(episode, now);
     for (int64_t i = 0; i < count; ++i) {
       future_steps_.push_back(set_.first_step(window.episode) + then[i].item<int64_t>());
     }
@@ -85,12 +86,24 @@ class BatchBuilder {
             .depth = joined(depth_),
             .present_depth = joined(present_depth_),
             .segmentation = joined(segmentation_),
+            .trajectories = joined(trajectories_),
             .future_steps = future_steps_};
   }
 
  private:
   static void add_if(std::vector<at::Tensor>& parts, const at::Tensor& part) {
     if (part.defined()) parts.push_back(part);
+  }
+
+  void add_trajectories(const Episode& episode, const at::Tensor& now) {
+    std::vector<at::Tensor> views;
+    for (const auto& view : episode.trajectories) {
+      const int64_t cell = index_.trajectories.cell;
+      views.push_back(tensor_of(view, {episode.steps, index_.height / cell, index_.width / cell, 2})
+                          .index_select(0, now)
+                          .permute({0, 3, 1, 2}));
+    }
+    if (!views.empty()) trajectories_.push_back(at::stack(views, 1));
   }
 
   void add_actions(const Episode& episode, const at::Tensor& now) {
@@ -108,7 +121,7 @@ class BatchBuilder {
   const WorldModel& model_;
   int64_t ahead_, samples_ = 0;
   std::vector<at::Tensor> images_, future_, state_, steps_, words_, actions_, counted_, previous_,
-      depth_, present_depth_, segmentation_;
+      depth_, present_depth_, segmentation_, trajectories_;
   std::vector<int64_t> future_steps_, lengths_;
 };
 

@@ -35,16 +35,17 @@ class EpisodeWindows {
   std::vector<EpisodeWindow> windows_;
 };
 
-// B windows, of whose B * K steps M exist; on the CPU. V views, D of them with depth and G with
-// segmentation, chunks of T actions of size A.
+// B windows, of whose B * K steps M exist; on the CPU. V views, D of them with depth, G with
+// segmentation and J with trajectories, chunks of T actions of size A.
 struct WindowBatch {
   WorldInputs inputs;
   at::Tensor actions;   // (M, T, A) fp32, as stored; behind the end of the episode its last one
   at::Tensor counted;   // (M, T) fp32: 1 before the end of the episode, 0 behind it
   at::Tensor previous;  // (M, A) fp32: the action before; zeros at the first step
   at::Tensor future;    // (M, V, 3, S, S) uint8: some steps ahead, at most the last frame
-  at::Tensor depth, present_depth;    // (M, D, S, S) fp32 metres, ahead and now
-  at::Tensor segmentation;            // (M, G, S, S) uint8, ahead
+  at::Tensor depth, present_depth;  // (M, D, S, S) fp32 metres, ahead and now
+  at::Tensor segmentation;          // (M, G, S, S) uint8, ahead
+  at::Tensor trajectories;  // (M, J, 2, S / cell, S / cell) fp32 cells: how points of now will move
   std::vector<int64_t> future_steps;  // M: numbers of the future frames in the split
 
   int64_t steps() const { return inputs.images.size(0); }

@@ -5,6 +5,9 @@
 #include "data/order/random.h"
 #include "data/order/sample_order.h"
 #include "models/layers/fused_ops.h"
+#include "models/world_model/image_patches.h"
+#include "models/world_model/world_losses.h"
+#include "trainer/errors.h"
 #include "trainer/objectives/world_model/dream_pictures.h"
 #include "trainer/registry.h"
 
@@ -51,6 +54,12 @@ WorldModelObjective::WorldModelObjective(const ObjectiveContext& context)
       seed_(static_cast<uint64_t>(context.run.seed)),
       order_seed_(context.order_seed),
       precision_(context.stage.precision) {
+  const int64_t ahead = model_.index().trajectories.ahead;
+  if (dreams_of("trajectory") && settings_.future != ahead) {
+    throw ConfigError(where_of(context) + ".future = " + std::to_string(settings_.future) +
+                      ": the trajectories of " + model_.index().path + " are " +
+                      std::to_string(ahead) + " steps ahead; set it to that");
+  }
   semantic_mean_ = at::zeros({model_.settings().semantic_channels});
   if (dreams_of("semantic")) {
     semantic_.emplace(things_, model_,
@@ -103,10 +112,41 @@ std::unique_ptr<ObjectiveBatch> WorldModelObjective::load(const Turn& turn) {
   std::vector<uint64_t> streams;
   for (int64_t i = 0; i < turn.samples; ++i) {
     const int64_t position = turn.first_sample() + i;
-    windows.push_back(windows_->at(sample_at(order_seed_, position, windows_->size())));
+    windows.push_back(window_at(position));
     streams.push_back(combine_streams(kDrawStream, static_cast<uint64_t>(position)));
   }
-  return make_batch(*train_, windows, streams, /*keep=*/true);
+  auto batch = make_batch(*train_, windows, streams, /*keep=*/true);
+  if (semantic_ && settings_.semantic_loss == "info_nce") {
+    const StepTargets& step = targets_of_step(turn);
+    batch->candidates = step.rows;
+    batch->first_candidate = step.first_rows.at(static_cast<size_t>(turn.of_step * turn.samples));
+  }
+  return batch;
+}
+
+EpisodeWindow WorldModelObjective::window_at(int64_t position) const {
+  return windows_->at(sample_at(order_seed_, position, windows_->size()));
+}
+
+// Every rank makes those of all ranks: the loss must not depend on who trains what, and a teacher's
+// features are kept. Costs the reading of the step's windows once more on each rank.
+const WorldModelObjective::StepTargets& WorldModelObjective::targets_of_step(const Turn& turn) {
+  if (step_targets_.step == turn.step) return step_targets_;
+  const torch::NoGradGuard no_gradient;
+  const int64_t first = turn.first_sample() - turn.of_step * turn.samples;
+  StepTargets made{.step = turn.step, .rows = {}, .first_rows = {}};
+  std::vector<at::Tensor> rows;
+  int64_t count = 0;
+  for (int64_t i = 0; i < turn.in_step * turn.samples; ++i) {
+    const WindowBatch window =
+        read_windows(*train_, model_, {window_at(first + i)}, settings_.future);
+    rows.push_back(semantic_->make(window, semantic_mean_, /*keep=*/true).flatten(0, 1));
+    made.first_rows.push_back(count);
+    count += rows.back().size(0);
+  }
+  made.rows = at::cat(rows);
+  step_targets_ = std::move(made);
+  return step_targets_;
 }
 
 std::unique_ptr<WorldModelBatch> WorldModelObjective::make_batch(
@@ -163,6 +203,8 @@ void WorldModelObjective::count(WorldModelBatch& batch) const {
           settings_.dynamic_mean == "all" ? MaskedMean::kAllElements : MaskedMean::kMaskedElements);
     } else if (dream.kind == "semantic") {
       targets *= static_cast<double>(dream.decoder.patches);
+    } else if (dream.kind == "trajectory") {
+      targets *= static_cast<double>(dream.decoder.patches * dream.decoder.patch_width);
     }
     batch.counts.push_back({dream.kind, targets});
   }
@@ -173,6 +215,11 @@ at::Tensor WorldModelObjective::dynamic_target(const at::Tensor& frames) const {
   const int64_t patch = model_.settings().patch;
   return settings_.normalise_patches ? normalised_patches(values, patch)
                                      : to_patches(values, patch);
+}
+
+at::Tensor WorldModelObjective::trajectory_target(const WindowBatch& windows) const {
+  return to_patches(windows.trajectories.flatten(0, 1),
+                    model_.settings().patch / model_.index().trajectories.cell);
 }
 
 at::Tensor WorldModelObjective::action_loss(const WorldModelBatch& batch, const WorldInputs& inputs,
@@ -212,11 +259,16 @@ at::Tensor WorldModelObjective::dream_loss(size_t d, const WorldModelBatch& batc
     return silog(dreamt.flatten(1), to_patches(depth, model_.settings().patch).flatten(1),
                  settings_.silog_lambda);
   }
+  if (kind == "trajectory") {
+    return trajectory_error(dreamt, trajectory_target(batch.windows).to(device));
+  }
   const at::Tensor features = dreamt.flatten(0, 1);
   const at::Tensor wanted = batch.semantic.to(device).flatten(0, 1);
   if (settings_.semantic_loss == "cosine") return cosine_distance(features, wanted);
-  return info_nce(features, wanted, at::arange(wanted.size(0), wanted.options().dtype(at::kLong)),
-                  settings_.temperature);
+  const at::Tensor candidates = batch.candidates.defined() ? batch.candidates.to(device) : wanted;
+  const at::Tensor own = at::arange(batch.first_candidate, batch.first_candidate + wanted.size(0),
+                                    at::TensorOptions().dtype(at::kLong).device(device));
+  return info_nce(features, candidates, own, settings_.temperature);
 }
 
 std::vector<LossTerm> WorldModelObjective::losses(const ObjectiveBatch& base) {

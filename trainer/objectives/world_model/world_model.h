@@ -18,7 +18,7 @@ namespace espalier {
 // Kind "world_model": actions of experts, and dreams of what the world will look like after them.
 struct WorldModelObjectiveSettings : ObjectiveSettings {
   // Weights as published (DreamVLA, utils/train_utils.py).
-  double action = 1.0, dynamic = 0.1, depth = 0.001, semantic = 0.01;
+  double action = 1.0, dynamic = 0.1, depth = 0.001, semantic = 0.01, trajectory = 0.1;
   int64_t future = 3;
   double condition_dropout = 0.1;
   int64_t noise_repeats = 8;
@@ -33,6 +33,7 @@ struct WorldModelObjectiveSettings : ObjectiveSettings {
   int64_t feature_memory_mib = 1024;
   int64_t rollouts = 100;
   bool ensemble = false;
+  double action_temperature = 0.5;
 
   void declare(SettingsScope scope) override;
   void validate(const RunConfig& config, const std::string& where) const override;
@@ -47,6 +48,10 @@ struct WorldModelBatch : ObjectiveBatch {
   at::Tensor region;     // (M * V, patches) fp32: 1 where the future differs; without dynamic: none
   at::Tensor semantic;   // (M * V, positions, channels) fp32; without semantic queries: none
   DiffusionDraws draws;  // of M chunks, without what counts; none for the direct head
+  // What InfoNCE tells each of `semantic` from: the targets of the whole step, whoever trains them,
+  // (R, channels); and where among them its own begin. Without: its own.
+  at::Tensor candidates;
+  int64_t first_candidate = 0;
 };
 
 class WorldModelObjective : public Objective {
@@ -80,8 +85,18 @@ class WorldModelObjective : public Objective {
   }
   // Frames (N, 3, S, S) uint8 as the dynamic decoder draws them, (N, patches, 3 patch^2).
   at::Tensor dynamic_target(const at::Tensor& frames) const;
+  // (M * views, patches, values of a patch), in cells.
+  at::Tensor trajectory_target(const WindowBatch& windows) const;
 
  private:
+  struct StepTargets {
+    int64_t step = -1;
+    at::Tensor rows;                  // (R, channels)
+    std::vector<int64_t> first_rows;  // of each window of the step
+  };
+
+  EpisodeWindow window_at(int64_t position) const;
+  const StepTargets& targets_of_step(const Turn& turn);
   void draw(WorldModelBatch& batch, const std::vector<uint64_t>& streams) const;
   void count(WorldModelBatch& batch) const;
   at::Tensor action_loss(const WorldModelBatch& batch, const WorldInputs& inputs,
@@ -98,6 +113,7 @@ class WorldModelObjective : public Objective {
   at::Tensor semantic_mean_;  // (channels) fp32 on the CPU, of the training data
   const EpisodeSet* train_ = nullptr;
   std::optional<EpisodeWindows> windows_;  // to train on
+  StepTargets step_targets_;               // of the latest step; on the thread that loads
 };
 
 }  // namespace espalier
