@@ -30,7 +30,9 @@ class WorldPolicyTest : public ::testing::Test {
   }
 
   WorldFiles files_{/*is_discrete=*/true};
-  RunConfig config_ = files_.config(fresh_directory("run"), {"model.world.action_head=direct"});
+  RunConfig config_ = files_.config(fresh_directory("run"),
+                                    {"model.world.action_head=direct", "model.world.timesteps=1",
+                                     "model.world.queries.dynamic=0"});
   std::unique_ptr<Communicator> comm_ = make_single_communicator();
   NamedThings things_{config_, *comm_, at::kCPU};
   WorldModel& model_ = things_.model_as<WorldModel>("world", "a test");
@@ -53,7 +55,7 @@ TEST_F(WorldPolicyTest, WithATemperatureActionsComeAsOftenAsTheirProbabilitiesSa
 TEST_F(WorldPolicyTest, WhoSeesTheSameAgainAndAgainTriesSomethingElse) {
   const at::Tensor logits = first_actions({1}, 0.0)[0];
   const double gap = (logits.max() - logits.min()).item<double>();
-  constexpr int64_t kCount = 200;
+  constexpr int64_t kCount = 100;
   std::vector<std::string> said(kCount, "go");
   std::vector<int64_t> all(kCount);
   std::iota(all.begin(), all.end(), 0);
