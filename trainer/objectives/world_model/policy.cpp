@@ -78,7 +78,7 @@ at::Tensor WorldPolicy::noise(const std::vector<int64_t>& active) const {
 at::Tensor WorldPolicy::by_chance(const at::Tensor& logits, const Observation& observation,
                                   const std::vector<int64_t>& active) {
   if (model_.has_diffusion() || !model_.is_discrete() || options_.temperature == 0) return logits;
-  at::Tensor noisy = logits.contiguous().clone();
+  at::Tensor noisy = logits.clone();
   auto* value = noisy.mutable_data_ptr<float>();
   for (const int64_t e : active) {
     const at::Tensor frames = observation.images[e].contiguous();

@@ -18,8 +18,8 @@ namespace espalier {
 class WorldPolicy {
  public:
   struct Options {
-    bool ensemble =
-        false;  // act by the mean of all chunks that spoke of a step (Zhao et al. 2023, ACT)
+    // Act by the mean of all chunks that spoke of a step (Zhao et al. 2023, ACT).
+    bool ensemble = false;
     // Of discrete actions whose head gives logits; 0 = the likeliest. It is that many times as high
     // as an environment has shown the same: who goes in circles tries something else.
     double temperature = 0.0;
