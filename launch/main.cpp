@@ -39,11 +39,17 @@ void add_launch(CLI::App& app, Command& chosen) {
       app.add_subcommand("launch", "Train on several ranks under a coordinator that keeps them up");
   auto arguments = std::make_shared<LaunchArguments>();
   add_training_options(command, &arguments->train);
-  command->add_option("-n,--ranks", arguments->ranks, "Number of ranks")
-      ->check(CLI::Range(1, 65536))
+  command
+      ->add_option("-n,--ranks", arguments->ranks,
+                   "Number of ranks; default: the tasks of the Slurm allocation, or 1")
+      ->check(CLI::Range(1, 65536));
+  command
+      ->add_option("--launcher", arguments->launcher,
+                   "What starts the ranks: auto, mpirun, srun or local")
       ->capture_default_str();
   command
-      ->add_option("--mpirun", arguments->launcher_arguments, "An argument for mpirun (repeatable)")
+      ->add_option("--mpirun,--launcher-argument", arguments->launcher_arguments,
+                   "An argument for the launcher (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
   command->callback([&chosen, arguments] { chosen = [=] { return run_launch(*arguments); }; });

@@ -20,7 +20,8 @@ int run_train(const TrainArguments& arguments);
 
 struct LaunchArguments {
   TrainArguments train;
-  int ranks = 1;
+  int ranks = 0;  // 0: as many tasks as the Slurm allocation has; 1 outside of one
+  std::string launcher = "auto";
   std::vector<std::string> launcher_arguments;
 };
 int run_launch(const LaunchArguments& arguments);

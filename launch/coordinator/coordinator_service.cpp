@@ -98,13 +98,17 @@ class CoordinatorService {
     fs::create_directories(logs);
     fs::create_directories(scratch);
     LaunchRequest request;
+    request.launcher = settings_.launcher;
     request.ranks = settings_.ranks;
+    request.hosts = settings_.hosts;
+    request.remote_agent = settings_.remote_agent;
     request.program = settings_.program;
     request.arguments = machine_.last_commit() > journal_.state().last_commit
                             ? settings_.later_arguments
                             : settings_.first_arguments;
     request.scratch_directory = scratch;
-    request.log_path = logs + "/mpirun.log";
+    request.shared_memory_directory = shared_memory_directory(files_.run);
+    request.log_path = logs + "/" + std::string(name_of(settings_.launcher)) + ".log";
     request.environment = {{"ESPALIER_COORDINATOR", files_.address()},
                            {"ESPALIER_GENERATION", std::to_string(generation)},
                            {"ESPALIER_LOG_DIRECTORY", logs}};
@@ -189,6 +193,7 @@ class CoordinatorService {
     journal_.launcher_ended(machine_.generation(), status);
     std::error_code ignored;
     fs::remove_all(files_.scratch(machine_.generation()), ignored);
+    fs::remove_all(shared_memory_directory(files_.run), ignored);
     // What a rank could not say over the channel it has left in a file.
     for (const auto& error : files_.read_errors(machine_.generation())) {
       handle(RankError{machine_.generation(), error.rank, error.failure_class, error.what});

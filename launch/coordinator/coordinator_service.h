@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/coordinator/launchers/launcher.h"
 #include "trainer/config/deadline_settings.h"
 
 namespace espalier {
@@ -10,11 +11,14 @@ namespace espalier {
 struct CoordinatorSettings {
   std::string run_directory;
   int ranks = 1;
+  LauncherKind launcher = LauncherKind::kMpirun;  // chosen: not kAuto
+  std::vector<HostSlots> hosts;                   // as in LaunchRequest
+  std::string remote_agent;
   std::string program;  // path of the espalier program, for the ranks
   // For a launch before anything new was committed, and for one after: "go on" by then.
   std::vector<std::string> first_arguments;
   std::vector<std::string> later_arguments;
-  std::vector<std::string> launcher_arguments;  // appended to mpirun's
+  std::vector<std::string> launcher_arguments;  // appended to the launcher's
   // Same text = same job: a leftover of it is adopted, of another one ended.
   std::string job;
   DeadlineConfig deadlines;

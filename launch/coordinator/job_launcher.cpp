@@ -2,19 +2,29 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <functional>
+#include <memory>
 #include <set>
 #include <sstream>
 #include <stdexcept>
-#include <string_view>
 #include <thread>
 
+#include <spdlog/spdlog.h>
+
 namespace espalier {
+namespace fs = std::filesystem;
+
 namespace {
 
 // Hyper-threads share a core, and Open MPI offers one slot for each core.
@@ -33,24 +43,46 @@ int count_physical_cores() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-bool is_handed_down(std::string_view name) {
-  constexpr std::string_view kNames[] = {
-      "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD",
-      // where an Open MPI that is not in its configured place keeps its parts (.deps/sysroot)
-      "PMIX_INSTALL_PREFIX", "PMIX_LIBDIR", "PMIX_PKGLIBDIR", "PMIX_DATADIR", "PMIX_PKGDATADIR"};
-  constexpr std::string_view kPrefixes[] = {
-      "SLURM_",  // the nodes of the allocation, and how mpirun starts its daemons on them
-      "LC_",    "OMP_",      "MKL_",   "GOMP_",  "KMP_",  "DNNL_",     "ONEDNN_",
-      "ATEN_",  "OPENBLAS_", "TORCH_", "CUDA_",  "NCCL_", "OMPI_MCA_", "OMPI_ALLOW_RUN_AS_ROOT",
-      "OPAL_",  "UCX_",      "FI_",    "HWLOC_", "ASAN_", "UBSAN_",    "TSAN_",
-      "LSAN_",  "ESPALIER_"};
-  for (const auto known : kNames) {
-    if (name == known) return true;
+int number_in_environment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? 0 : std::max(0, std::atoi(text));
+}
+
+bool srun_has_pmix(const std::string& srun) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(
+      ::popen(("'" + srun + "' --mpi=list 2>&1 </dev/null").c_str(), "re"), ::pclose);
+  std::string text;
+  char piece[256];
+  while (pipe && std::fgets(piece, sizeof(piece), pipe.get()) != nullptr) text += piece;
+  return text.find("pmix") != std::string::npos;
+}
+
+SlurmView this_allocation(const std::string& srun) {
+  SlurmView slurm;
+  if (std::getenv("SLURM_JOB_ID") == nullptr) return slurm;
+  slurm.nodes = std::max(1, number_in_environment("SLURM_JOB_NUM_NODES"));
+  slurm.tasks = number_in_environment("SLURM_NTASKS");
+  const char* cpus = std::getenv("SLURM_CPUS_PER_TASK");
+  if (cpus != nullptr) slurm.cpus_per_task = cpus;
+  // salloc leaves its shell on the login node, where no slurmd has set its name.
+  slurm.only_this_host = slurm.nodes == 1 && std::getenv("SLURMD_NODENAME") != nullptr;
+  // A batch script has SLURM_PROCID too, but only what srun started has its port.
+  slurm.in_step = std::getenv("SLURM_SRUN_COMM_PORT") != nullptr;
+  slurm.srun_has_pmix = !srun.empty() && srun_has_pmix(srun);
+  return slurm;
+}
+
+// Without what a launch left whose launcher was killed. Another user may be in the way: then
+// there is no folder of our own.
+LaunchRequest with_new_shared_memory(LaunchRequest request) {
+  std::string& directory = request.shared_memory_directory;
+  std::error_code ignored;
+  if (!directory.empty()) fs::remove_all(directory, ignored);
+  if (!directory.empty() && ::mkdir(directory.c_str(), 0700) != 0) {
+    spdlog::warn("{}: {}; shared memory goes to /dev/shm itself", directory, std::strerror(errno));
+    directory.clear();
   }
-  for (const auto prefix : kPrefixes) {
-    if (name.starts_with(prefix)) return true;
-  }
-  return false;
+  return request;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
@@ -67,51 +99,22 @@ MachineView this_machine() {
   machine.is_root = ::geteuid() == 0;
   machine.physical_cores = count_physical_cores();
   for (char** entry = environ; *entry != nullptr; ++entry) machine.environment.emplace_back(*entry);
+  machine.mpirun = find_program("mpirun");
+  machine.srun = find_program("srun");
+  machine.slurm = this_allocation(machine.srun);
   return machine;
 }
 
-std::vector<std::string> mpirun_arguments(const LaunchRequest& request,
-                                          const MachineView& machine) {
-  std::vector<std::string> out = {"mpirun", "-n", std::to_string(request.ranks)};
-  if (machine.is_root) out.push_back("--allow-run-as-root");
-  if (request.ranks > machine.physical_cores) out.push_back("--oversubscribe");
-  // Open MPI would bind every rank to one core, and two jobs on a machine to the same ones; a rank
-  // here runs several threads and is bound by nobody unless --mpirun says otherwise.
-  out.insert(out.end(), {"--bind-to", "none"});
-  out.insert(out.end(), {"--mca", "orte_tmpdir_base", request.scratch_directory});
-  for (const auto& [name, value] : request.environment) out.insert(out.end(), {"-x", name});
-  out.insert(out.end(), request.extra_launcher_arguments.begin(),
-             request.extra_launcher_arguments.end());
-  out.push_back(request.program);
-  out.insert(out.end(), request.arguments.begin(), request.arguments.end());
-  return out;
-}
-
-std::vector<std::string> rank_environment(const LaunchRequest& request,
-                                          const MachineView& machine) {
-  std::vector<std::string> out;
-  for (const auto& entry : machine.environment) {
-    const std::string name = entry.substr(0, entry.find('='));
-    if (is_handed_down(name) && !request.environment.contains(name)) out.push_back(entry);
-  }
-  for (const auto& [name, value] : request.environment) out.push_back(name + "=" + value);
-  return out;
-}
-
 int spawn_launcher(const LaunchRequest& request, const MachineView& machine) {
-  const std::string mpirun = find_program("mpirun");
-  if (mpirun.empty()) {
-    throw std::runtime_error("mpirun is not on PATH; install openmpi-bin or load your MPI module");
-  }
-  auto arguments = mpirun_arguments(request, machine);
-  auto environment = rank_environment(request, machine);
-
+  LaunchCommand command = launch_command(with_new_shared_memory(request), machine);
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&files, 1, request.log_path.c_str(),
                                    O_WRONLY | O_CREAT | O_APPEND, 0644);
   posix_spawn_file_actions_adddup2(&files, 1, 2);
+  // A launcher that outlives this coordinator must not keep its ports and logs open.
+  posix_spawn_file_actions_addclosefrom_np(&files, 3);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -123,12 +126,20 @@ int spawn_launcher(const LaunchRequest& request, const MachineView& machine) {
   posix_spawnattr_setflags(&attributes,
                            POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, mpirun.c_str(), &files, &attributes,
-                                pointers(arguments).data(), pointers(environment).data());
+  const int error =
+      posix_spawn(&pid, command.program.c_str(), &files, &attributes,
+                  pointers(command.arguments).data(), pointers(command.environment).data());
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
-  if (error != 0) throw std::runtime_error(mpirun + ": " + std::strerror(error));
+  if (error != 0) throw std::runtime_error(command.program + ": " + std::strerror(error));
   return pid;
+}
+
+std::string shared_memory_directory(const std::string& run_directory) {
+  char name[64];
+  std::snprintf(name, sizeof(name), "/dev/shm/espalier-%u-%016zx", ::geteuid(),
+                std::hash<std::string>()(run_directory));
+  return ::access("/dev/shm", W_OK) == 0 ? name : "";
 }
 
 uint64_t process_start_time(int pid) {

@@ -39,35 +39,65 @@ int slurm_local_size(const Environment& get) {
   return text == nullptr ? 1 : std::max(1, std::atoi(text));
 }
 
-RankPlace under_srun(const Environment& get) {
+RankPlace under_srun(const Environment& get, const std::string& wire_up) {
   RankPlace place;
   place.launcher = Launcher::kSrun;
   place.rank = integer(get, "SLURM_PROCID", 0);
   place.world_size = integer(get, "SLURM_STEP_NUM_TASKS", 1);
   place.local_rank = integer(get, "SLURM_LOCALID", 0);
   place.local_size = slurm_local_size(get);
-  place.why = "srun: SLURM_PROCID=" + std::to_string(place.rank) + " with PMIx";
+  place.why = "srun: SLURM_PROCID=" + std::to_string(place.rank) + " with " + wire_up;
   return place;
+}
+
+// Hydra sets MPI_LOCAL...; MVAPICH's own launcher the other two.
+RankPlace under_mpiexec(const Environment& get) {
+  RankPlace place;
+  place.launcher = Launcher::kMpiexec;
+  place.rank = integer(get, "PMI_RANK", 0);
+  place.world_size = integer(get, "PMI_SIZE", 1);
+  place.local_rank = integer(get, "MPI_LOCALRANKID", integer(get, "MV2_COMM_WORLD_LOCAL_RANK", 0));
+  place.local_size = integer(get, "MPI_LOCALNRANKS", integer(get, "MV2_COMM_WORLD_LOCAL_SIZE", 1));
+  place.why = "mpiexec (PMI): PMI_RANK=" + std::to_string(place.rank);
+  return place;
+}
+
+RankPlace alone(const std::string& why) {
+  RankPlace place;
+  place.why = "no launcher: " + why;
+  return place;
+}
+
+// A batch script has SLURM_PROCID=0 too, but only an srun step has a step's launch node port.
+bool is_in_step(const Environment& get) {
+  return get("SLURM_PROCID") != nullptr && get("SLURM_STEP_NUM_TASKS") != nullptr &&
+         get("SLURM_SRUN_COMM_PORT") != nullptr;
+}
+
+RankPlace in_step(const Environment& get) {
+  if (get("PMIX_RANK") != nullptr) return under_srun(get, "PMIx");
+  if (get("PMI_RANK") != nullptr) return under_srun(get, "PMI-2");
+  if (integer(get, "SLURM_STEP_NUM_TASKS", 1) > 1) {
+    throw ConfigError(
+        "srun started several tasks without PMIx, so they cannot find each other; use "
+        "srun --mpi=pmix");
+  }
+  return alone("a single task of srun, without PMIx");
 }
 
 }  // namespace
 
 RankPlace detect_launcher(const Environment& get) {
   RankPlace place;
-  const bool has_pmix = get("PMIX_RANK") != nullptr;
-  // A batch script has SLURM_PROCID=0 too, but only an srun step has a step's launch node port.
-  const bool in_step = get("SLURM_PROCID") != nullptr && get("SLURM_STEP_NUM_TASKS") != nullptr &&
-                       get("SLURM_SRUN_COMM_PORT") != nullptr;
+  // The innermost first: mpirun may run in a batch script or in a step.
   if (get("OMPI_COMM_WORLD_RANK") != nullptr) {
     place = under_mpirun(get);
-  } else if (in_step && has_pmix) {
-    place = under_srun(get);
-  } else if (in_step && integer(get, "SLURM_STEP_NUM_TASKS", 1) > 1) {
-    throw ConfigError(
-        "srun started several tasks without PMIx, so they cannot find each other; use "
-        "srun --mpi=pmix");
+  } else if (is_in_step(get)) {
+    place = in_step(get);
+  } else if (get("PMI_RANK") != nullptr && get("PMI_SIZE") != nullptr) {
+    place = under_mpiexec(get);
   } else {
-    place.why = "no launcher: neither OMPI_COMM_WORLD_RANK nor SLURM_PROCID with PMIx is set";
+    place = alone("none of OMPI_COMM_WORLD_RANK, PMI_RANK and an srun step is set");
   }
   if (const char* coordinator = get("ESPALIER_COORDINATOR"); coordinator != nullptr) {
     place.coordinator = coordinator;

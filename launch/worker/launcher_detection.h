@@ -6,7 +6,12 @@
 
 namespace espalier {
 
-enum class Launcher { kNone, kMpirun, kSrun };
+enum class Launcher {
+  kNone,
+  kMpirun,   // Open MPI's
+  kMpiexec,  // one that speaks PMI: Hydra, of MPICH, Intel MPI and MVAPICH
+  kSrun,     // Slurm's, with PMIx or PMI-2
+};
 
 // Who started this process, as far as its environment tells, before MPI is asked.
 struct RankPlace {

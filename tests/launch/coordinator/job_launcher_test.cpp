@@ -1,52 +1,62 @@
 #include "launch/coordinator/job_launcher.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 
 namespace espalier {
 namespace {
 
-LaunchRequest two_ranks() {
-  LaunchRequest request;
-  request.ranks = 2;
-  request.program = "/opt/espalier";
-  request.arguments = {"train", "my config.toml", "--set", "seed=1"};
-  request.scratch_directory = "/run/tmp";
-  request.environment = {{"ESPALIER_COORDINATOR", "/run/coordinator.json"}};
-  return request;
+namespace fs = std::filesystem;
+
+class SpawnedLauncher : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(testing::TempDir()) / ("launcher-" + std::to_string(::getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  // What a shell command says that is started as a launcher is.
+  std::string said(const std::string& command) {
+    LaunchRequest request;
+    request.launcher = LauncherKind::kLocal;
+    request.program = "/bin/sh";
+    request.arguments = {"-c", command};
+    request.shared_memory_directory = (folder_ / "shared").string();
+    request.log_path = (folder_ / "log").string();
+    ::waitpid(spawn_launcher(request, this_machine()), nullptr, 0);
+    std::ostringstream text;
+    text << std::ifstream(request.log_path).rdbuf();
+    return text.str();
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(SpawnedLauncher, InheritsNoOpenFile) {
+  const int fd = ::open("/dev/null", O_RDONLY);  // on purpose without close-on-exec
+  ASSERT_GE(fd, 3);
+  const std::string open_files = said("echo /proc/self/fd/*");
+  ::close(fd);
+  EXPECT_EQ(open_files.find("/" + std::to_string(fd) + " "), std::string::npos) << open_files;
 }
 
-bool has(const std::vector<std::string>& list, const std::string& text) {
-  return std::find(list.begin(), list.end(), text) != list.end();
+TEST_F(SpawnedLauncher, FindsNothingOfAnEarlierLaunchInItsSharedMemory) {
+  fs::create_directory(folder_ / "shared");
+  std::ofstream(folder_ / "shared/vader_segment.left") << "bytes";
+  EXPECT_EQ(said("ls " + (folder_ / "shared").string()), "");
+  EXPECT_TRUE(fs::is_directory(folder_ / "shared"));
 }
 
-TEST(MpirunArguments, AllowRootOnlyForRoot) {
-  EXPECT_TRUE(has(mpirun_arguments(two_ranks(), {true, 8, {}}), "--allow-run-as-root"));
-  EXPECT_FALSE(has(mpirun_arguments(two_ranks(), {false, 8, {}}), "--allow-run-as-root"));
-}
-
-TEST(MpirunArguments, OversubscribeOnlyWhenRanksExceedCores) {
-  EXPECT_TRUE(has(mpirun_arguments(two_ranks(), {false, 1, {}}), "--oversubscribe"));
-  EXPECT_FALSE(has(mpirun_arguments(two_ranks(), {false, 2, {}}), "--oversubscribe"));
-}
-
-TEST(MpirunArguments, EndWithTheProgramsArgumentsWholeAndInOrder) {
-  const auto arguments = mpirun_arguments(two_ranks(), {false, 2, {}});
-  const std::vector<std::string> tail(arguments.end() - 5, arguments.end());
-  EXPECT_EQ(tail, (std::vector<std::string>{"/opt/espalier", "train", "my config.toml", "--set",
-                                            "seed=1"}));
-}
-
-TEST(RankEnvironment, HandsDownWhatIsNeededAndNothingElse) {
-  const MachineView machine{false,
-                            2,
-                            {"PATH=/bin", "AWS_SECRET=x", "OMPI_COMM_WORLD_RANK=3", "PMIX_RANK=3",
-                             "OMP_NUM_THREADS=1", "ESPALIER_COORDINATOR=/old"}};
-  const auto environment = rank_environment(two_ranks(), machine);
-  EXPECT_EQ(environment, (std::vector<std::string>{"PATH=/bin", "OMP_NUM_THREADS=1",
-                                                   "ESPALIER_COORDINATOR=/run/coordinator.json"}));
+TEST(SharedMemoryDirectory, IsOneForEachRun) {
+  EXPECT_NE(shared_memory_directory("/runs/a"), shared_memory_directory("/runs/b"));
+  EXPECT_EQ(shared_memory_directory("/runs/a"), shared_memory_directory("/runs/a"));
 }
 
 TEST(ProcessStartTime, TellsALivingProcessFromARecycledPid) {

@@ -50,6 +50,47 @@ TEST(LauncherDetection, SeesSrunOnlyWithPmix) {
   EXPECT_EQ(place.local_size, 2);
 }
 
+TEST(LauncherDetection, SeesSrunWithPmi2AsSrun) {
+  const RankPlace place = detect({{"SLURM_PROCID", "3"},
+                                  {"SLURM_STEP_NUM_TASKS", "4"},
+                                  {"SLURM_SRUN_COMM_PORT", "4000"},
+                                  {"SLURM_LOCALID", "1"},
+                                  {"PMI_RANK", "3"},
+                                  {"PMI_SIZE", "4"}});
+  EXPECT_EQ(place.launcher, Launcher::kSrun);
+  EXPECT_EQ(place.rank, 3);
+  EXPECT_NE(place.why.find("PMI-2"), std::string::npos);
+}
+
+TEST(LauncherDetection, SeesMpiexecOfTheMpichFamilyByItsPmiVariables) {
+  const RankPlace place = detect(
+      {{"PMI_RANK", "5"}, {"PMI_SIZE", "8"}, {"MPI_LOCALRANKID", "1"}, {"MPI_LOCALNRANKS", "4"}});
+  EXPECT_EQ(place.launcher, Launcher::kMpiexec);
+  EXPECT_EQ(place.rank, 5);
+  EXPECT_EQ(place.world_size, 8);
+  EXPECT_EQ(place.local_rank, 1);
+  EXPECT_EQ(place.local_size, 4);
+  EXPECT_NE(place.why.find("mpiexec (PMI): PMI_RANK=5"), std::string::npos);
+}
+
+TEST(LauncherDetection, BelievesMpirunWithinASlurmStep) {
+  const RankPlace place = detect({{"OMPI_COMM_WORLD_RANK", "1"},
+                                  {"OMPI_COMM_WORLD_SIZE", "2"},
+                                  {"SLURM_PROCID", "0"},
+                                  {"SLURM_STEP_NUM_TASKS", "1"},
+                                  {"SLURM_SRUN_COMM_PORT", "4000"}});
+  EXPECT_EQ(place.launcher, Launcher::kMpirun);
+  EXPECT_EQ(place.rank, 1);
+}
+
+TEST(LauncherDetection, TakesASingleTaskOfSrunForOneRankAlone) {
+  const RankPlace place = detect(
+      {{"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "1"}, {"SLURM_SRUN_COMM_PORT", "4000"}});
+  EXPECT_EQ(place.launcher, Launcher::kNone);
+  EXPECT_EQ(place.world_size, 1);
+  EXPECT_NE(place.why.find("a single task of srun"), std::string::npos);
+}
+
 TEST(LauncherDetection, DoesNotTakeASlurmBatchScriptForARank) {
   EXPECT_EQ(detect({{"SLURM_PROCID", "0"}, {"SLURM_JOB_ID", "7"}}).launcher, Launcher::kNone);
 }
