@@ -34,6 +34,26 @@ void add_train(CLI::App& app, Command& chosen) {
   command->callback([&chosen, arguments] { chosen = [=] { return run_train(*arguments); }; });
 }
 
+void add_host_options(CLI::App* command, LaunchArguments* arguments) {
+  command->add_option("--hosts", arguments->hosts,
+                      "File that names hosts, one a line: NAME:SLOTS or NAME slots=SLOTS");
+  command
+      ->add_option("--min", arguments->min_ranks,
+                   "Go on with as few ranks while hosts are away; default: wait for all")
+      ->check(CLI::Range(1, 65536));
+  command
+      ->add_option("--listen", arguments->listen,
+                   "Address on which ranks of other hosts find the coordinator; needs --tls")
+      ->capture_default_str();
+  command->add_option("--tls", arguments->tls, "Folder that `espalier certificate` made");
+  command
+      ->add_option("--agent", arguments->agent,
+                   "What runs a command on another host: AGENT HOST COMMAND")
+      ->capture_default_str();
+  command->add_option("--network", arguments->network,
+                      "What ranks of several hosts speak over: eth0, or 10.1.0.0/16");
+}
+
 void add_launch(CLI::App& app, Command& chosen) {
   auto* command =
       app.add_subcommand("launch", "Train on several ranks under a coordinator that keeps them up");
@@ -52,6 +72,7 @@ void add_launch(CLI::App& app, Command& chosen) {
                    "An argument for the launcher (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
+  add_host_options(command, arguments.get());
   command->callback([&chosen, arguments] { chosen = [=] { return run_launch(*arguments); }; });
 }
 
@@ -62,14 +83,17 @@ void add_run_commands(CLI::App& app, Command& chosen) {
     command->add_option("RUN", *run, "Run directory")->required();
     return command;
   };
+  auto token = std::make_shared<std::string>();
   auto as_json = std::make_shared<bool>(false);
   auto* status = add("status", "Show what a run's coordinator knows");
   status->add_flag("--json", *as_json, "As JSON");
-  status->callback(
-      [&chosen, run, as_json] { chosen = [=] { return run_status(*run, *as_json); }; });
-  add("stop", "Stop a run with a checkpoint")->callback([&chosen, run] {
-    chosen = [=] { return run_stop(*run); };
+  status->add_option("--token", *token, "Token file of a reader; default: RUN/tokens/reader");
+  status->callback([&chosen, run, as_json, token] {
+    chosen = [=] { return run_status(*run, *as_json, *token); };
   });
+  auto* stop = add("stop", "Stop a run with a checkpoint");
+  stop->add_option("--token", *token, "Token file of an operator; default: RUN/tokens/operator");
+  stop->callback([&chosen, run, token] { chosen = [=] { return run_stop(*run, *token); }; });
   add("report", "Write RUN/report.html and RUN/report.json")->callback([&chosen, run] {
     chosen = [=] { return run_report(*run); };
   });
@@ -83,6 +107,23 @@ void add_run_commands(CLI::App& app, Command& chosen) {
   command->add_option("--lines", logs->lines, "From each file")->capture_default_str();
   command->callback([&chosen, run, logs] {
     chosen = [=] { return run_logs(*run, logs->generation, logs->rank, logs->lines); };
+  });
+}
+
+void add_certificate(CLI::App& app, Command& chosen) {
+  struct Arguments {
+    std::string folder;
+    std::vector<std::string> hosts;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  auto* command = app.add_subcommand(
+      "certificate", "Make a key and a certificate for coordinators that other hosts reach");
+  command->add_option("FOLDER", arguments->folder, "Where to write them")->required();
+  command->add_option("--host", arguments->hosts, "A name or address to write into it (repeatable)")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->callback([&chosen, arguments] {
+    chosen = [=] { return run_certificate(arguments->folder, arguments->hosts); };
   });
 }
 
@@ -178,6 +219,7 @@ int run(int argc, char** argv) {
   add_train(app, chosen);
   add_launch(app, chosen);
   add_run_commands(app, chosen);
+  add_certificate(app, chosen);
   add_inference_commands(app, chosen);
   add_data_and_config(app, chosen);
   try {

@@ -23,11 +23,20 @@ struct LaunchArguments {
   int ranks = 0;  // 0: as many tasks as the Slurm allocation has; 1 outside of one
   std::string launcher = "auto";
   std::vector<std::string> launcher_arguments;
+  // Several hosts.
+  std::string hosts;  // a file
+  int min_ranks = 0;  // 0: all of them
+  std::string listen = "127.0.0.1";
+  std::string tls;  // a folder that `espalier certificate` made
+  std::string agent = "ssh";
+  std::string network;
 };
 int run_launch(const LaunchArguments& arguments);
 
-int run_status(const std::string& run, bool as_json);
-int run_stop(const std::string& run);
+// `token`: a file; "" = the run's own.
+int run_status(const std::string& run, bool as_json, const std::string& token);
+int run_stop(const std::string& run, const std::string& token);
+int run_certificate(const std::string& folder, const std::vector<std::string>& hosts);
 int run_logs(const std::string& run, int generation, int rank, int lines);
 int run_report(const std::string& run);
 

@@ -5,8 +5,10 @@
 #include <spdlog/spdlog.h>
 
 #include "launch/commands/commands.h"
+#include "launch/coordinator/control_server.h"
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/coordinator/coordinator_service.h"
+#include "launch/coordinator/host_probe.h"
 #include "launch/coordinator/job_launcher.h"
 #include "launch/protocol/failure_class.h"
 #include "launch/protocol/handshake.h"
@@ -28,14 +30,55 @@ std::vector<std::string> rank_arguments(const TrainArguments& train, const std::
 }
 
 std::string fingerprint(const RunConfig& config, const CoordinatorSettings& settings) {
-  std::string text = std::to_string(settings.ranks) + "\n" + config.values.dump() + "\n" +
-                     std::string(name_of(settings.launcher));
+  std::string text = config.values.dump() + "\n" + std::string(name_of(settings.launcher));
+  for (const int size : settings.world.sizes) text += "\n" + std::to_string(size);
+  for (const auto& host : settings.hosts) {
+    text += "\n" + host.name + ":" + std::to_string(host.slots);
+  }
   for (const auto& argument : settings.launcher_arguments) text += "\n" + argument;
   return to_hex(hmac_sha256(SecretKey{}, text));
 }
 
-int number_of_ranks(const LaunchArguments& arguments, const MachineView& machine) {
-  return arguments.ranks > 0 ? arguments.ranks : std::max(1, machine.slurm.tasks);
+int slots_of(const std::vector<HostSlots>& hosts) {
+  int slots = 0;
+  for (const auto& host : hosts) slots += host.slots;
+  return slots;
+}
+
+// As many as were asked for, as the hosts have slots, as the Slurm allocation has tasks, or one.
+int number_of_ranks(const LaunchArguments& arguments, const std::vector<HostSlots>& hosts,
+                    const MachineView& machine) {
+  if (arguments.ranks > 0) return arguments.ranks;
+  return hosts.empty() ? std::max(1, machine.slurm.tasks) : slots_of(hosts);
+}
+
+// The full size, and with --min those smaller ones that every stage's batch divides by.
+WorldChoice world_choice(const RunConfig& config, const LaunchArguments& arguments, int ranks,
+                         const std::vector<HostSlots>& hosts) {
+  validate_for_world(config, ranks);
+  WorldChoice world{{ranks}, !hosts.empty()};
+  if (arguments.min_ranks == 0) return world;
+  if (hosts.empty()) throw ConfigError("--min needs --hosts: the hosts that may be missing");
+  if (arguments.min_ranks > ranks) throw ConfigError("--min is more than there are ranks");
+  for (int size = ranks - 1; size >= arguments.min_ranks; --size) {
+    if (divides_batches(config, size)) world.sizes.push_back(size);
+  }
+  return world;
+}
+
+void set_up_hosts(const LaunchArguments& arguments, CoordinatorSettings& settings) {
+  settings.agent = arguments.agent;
+  settings.network = arguments.network;
+  settings.tls_folder = arguments.tls;
+  settings.listen = listen_address(arguments.listen, !arguments.tls.empty());
+  const std::string here = this_host().name;
+  for (const HostSlots& host : settings.hosts) {
+    if (host.name == here || settings.listen != "127.0.0.1") continue;
+    throw ConfigError("ranks on host " + host.name +
+                      " cannot reach a coordinator that listens on loopback alone; add --listen "
+                      "ADDRESS (of " +
+                      here + ") and --tls FOLDER");
+  }
 }
 
 }  // namespace
@@ -43,14 +86,23 @@ int number_of_ranks(const LaunchArguments& arguments, const MachineView& machine
 int run_launch(const LaunchArguments& arguments) {
   const RunConfig config = load_run_config(arguments.train.config, arguments.train.all_sets());
   const MachineView machine = this_machine();
-  const int ranks = number_of_ranks(arguments, machine);
+  std::vector<HostSlots> hosts;
+  if (!arguments.hosts.empty()) hosts = read_hosts(arguments.hosts);
+  const int ranks = number_of_ranks(arguments, hosts, machine);
+  if (!hosts.empty() && slots_of(hosts) < ranks) {
+    throw ConfigError(arguments.hosts + " has " + std::to_string(slots_of(hosts)) + " slots for " +
+                      std::to_string(ranks) + " ranks");
+  }
   if (arguments.train.dry_run) {
     std::fputs(dry_run(config, ranks).c_str(), stdout);
     return kExitDone;
   }
-  validate_for_world(config, ranks);
+  CoordinatorSettings settings;
+  settings.world = world_choice(config, arguments, ranks, hosts);
+  settings.hosts = hosts;
+  set_up_hosts(arguments, settings);
   const LauncherChoice launcher =
-      choose_launcher(parse_launcher(arguments.launcher), ranks, /*has_hosts=*/false, machine);
+      choose_launcher(parse_launcher(arguments.launcher), ranks, !hosts.empty(), machine);
   const CoordinatorFiles files(config.directory);
   std::error_code error;
   fs::create_directories(files.run + "/logs", error);
@@ -59,9 +111,7 @@ int run_launch(const LaunchArguments& arguments) {
   log_to_file(files.run + "/logs/coordinator.log");
   spdlog::info("launcher: {} ({})", name_of(launcher.kind), launcher.why);
 
-  CoordinatorSettings settings;
   settings.run_directory = files.run;
-  settings.ranks = ranks;
   settings.launcher = launcher.kind;
   settings.program = fs::read_symlink("/proc/self/exe").string();
   // --resume none or PATH say how to begin; once this run has a checkpoint of its own, go on from

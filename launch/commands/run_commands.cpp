@@ -9,6 +9,7 @@
 #include "launch/commands/commands.h"
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/protocol/failure_class.h"
+#include "launch/protocol/tls.h"
 #include "launch/report/report_page.h"
 #include "launch/status/coordinator_client.h"
 #include "launch/worker/progress.h"
@@ -32,15 +33,16 @@ void print_status(const json& status) {
   if (status.contains("progress") && status["progress"].is_object()) {
     std::printf("%s\n", format_line(step_report_from_json(status["progress"])).c_str());
   }
-  std::printf("%6s %8s %8s  %-18s %10s %14s\n", "rank", "pid", "step", "phase", "last beat",
-              "last progress");
+  std::printf("%6s %-12s %8s %8s  %-18s %10s %14s\n", "rank", "host", "pid", "step", "phase",
+              "last beat", "last progress");
   for (const auto& rank : status.value("ranks", json::array())) {
     if (!rank.value("joined", false)) {
       std::printf("%6d  has not joined\n", rank.value("rank", 0));
       continue;
     }
-    std::printf("%6d %8d %8lld  %-18s %8.1f s %12.1f s%s\n", rank.value("rank", 0),
-                rank.value("pid", 0), static_cast<long long>(rank.value("step", int64_t{-1})),
+    std::printf("%6d %-12s %8d %8lld  %-18s %8.1f s %12.1f s%s\n", rank.value("rank", 0),
+                rank.value("host", std::string()).c_str(), rank.value("pid", 0),
+                static_cast<long long>(rank.value("step", int64_t{-1})),
                 rank.value("phase", std::string()).c_str(), rank.value("beat_age_s", -1.0),
                 rank.value("progress_age_s", -1.0),
                 rank.value("suspect", false) ? "  suspect" : "");
@@ -70,10 +72,10 @@ void print_tail(const fs::path& path, int lines) {
 
 }  // namespace
 
-int run_status(const std::string& run, bool as_json) {
+int run_status(const std::string& run, bool as_json, const std::string& token) {
   std::string text;
   try {
-    text = fetch_status(run);
+    text = fetch_status(run, token);
   } catch (const ConfigError& error) {
     std::ifstream file(run + "/run.json");
     const json last = json::parse(file, nullptr, /*allow_exceptions=*/false);
@@ -98,9 +100,17 @@ int run_status(const std::string& run, bool as_json) {
   return kExitDone;
 }
 
-int run_stop(const std::string& run) {
-  request_stop(run, "espalier stop");
+int run_stop(const std::string& run, const std::string& token) {
+  request_stop(run, "espalier stop", token);
   std::printf("asked the coordinator of %s to stop with a checkpoint\n", run.c_str());
+  return kExitDone;
+}
+
+int run_certificate(const std::string& folder, const std::vector<std::string>& hosts) {
+  make_certificate(folder, hosts);
+  std::printf(
+      "%s/certificate.pem and key.pem; now: espalier launch ... --listen ADDRESS --tls %s\n",
+      folder.c_str(), folder.c_str());
   return kExitDone;
 }
 

@@ -1,4 +1,5 @@
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -114,6 +115,18 @@ int report_failure(const RankPlace& place, ControlChannel* channel, bool same_on
   return failure.exit_code();
 }
 
+// The training thread gets a moment to end in good order; it may also wait for ever in an exchange
+// with ranks that are no more.
+void end_soon(const std::string& why) {
+  constexpr auto kMoment = std::chrono::seconds(2);
+  std::thread([why, kMoment] {
+    std::this_thread::sleep_for(kMoment);
+    spdlog::error("ending: {}", why);
+    spdlog::default_logger()->flush();
+    ::_exit(kExitStopped);
+  }).detach();
+}
+
 }  // namespace
 
 std::vector<std::string> TrainArguments::all_sets() const {
@@ -141,8 +154,12 @@ int run_train(const TrainArguments& arguments) {
   log_for_worker(place, progress.get());
   std::unique_ptr<ControlChannel> channel;
   if (!place.coordinator.empty()) {
-    channel = std::make_unique<ControlChannel>(
-        ControlChannel::Options{place.coordinator, place.generation, place.rank});
+    ControlChannel::Options options;
+    options.address_file = place.coordinator;
+    options.generation = place.generation;
+    options.rank = place.rank;
+    options.on_over = end_soon;
+    channel = std::make_unique<ControlChannel>(options);
   }
   WorkerObserver observer(std::move(channel), std::move(progress));
   int exit_code = kExitInternal;

@@ -2,8 +2,10 @@
 
 namespace espalier {
 
-Coordinator::Coordinator(int world_size, const DeadlineConfig& deadlines, double (*jitter)())
-    : deadlines_(deadlines), jitter_(jitter), watch_(world_size, deadlines) {}
+Coordinator::Coordinator(WorldChoice world, const DeadlineConfig& deadlines, double (*jitter)())
+    : world_(std::move(world)), deadlines_(deadlines), jitter_(jitter), watch_(deadlines) {
+  watch_.start(world_.sizes.front(), /*now=*/0);
+}
 
 void Coordinator::enter(CoordinatorState state) {
   state_ = state;
@@ -25,13 +27,13 @@ void Coordinator::on_start(const CoordinatorStart& event) {
   generation_ = event.last_generation;
   last_commit_ = event.last_commit;
   if (!event.leftover_alive) {
-    launch();
+    allocate();
     return;
   }
   const std::string which = "generation " + std::to_string(generation_);
   if (event.adopt_leftover) {
     note("adopted", "went on with " + which + ", which outlived its coordinator");
-    watch_.start(now_);
+    watch_.start(event.leftover_ranks > 0 ? event.leftover_ranks : world_.sizes.front(), now_);
     commit_at_launch_ = last_commit_;
     enter(CoordinatorState::kRendezvous);
     return;
@@ -41,19 +43,80 @@ void Coordinator::on_start(const CoordinatorStart& event) {
   act(EndLeftover{});
 }
 
-void Coordinator::on_leftover_gone() { launch(); }
+void Coordinator::on_leftover_gone() { allocate(); }
 
-void Coordinator::launch() {
+void Coordinator::allocate() {
+  if (!world_.on_hosts) return launch({world_.sizes.front(), {}, ""});
+  enter(CoordinatorState::kAllocating);
+  next_look_.reset();
+  waits_for_hosts_.clear();
+  act(FindHosts{});
+}
+
+void Coordinator::on_hosts_found(const HostsFound& event) {
+  const WorldPlan plan = plan_world(world_, event.hosts);
+  if (plan.ranks > 0) return launch(plan);
+  if (now_ - state_since_ > deadlines_.hosts) {
+    return finish(CoordinatorState::kPreempted, kExitStopped,
+                  "too few hosts for " + std::to_string(world_.sizes.back()) + " ranks, without " +
+                      plan.without + "; " + next_start());
+  }
+  next_look_ = now_ + deadlines_.host_retry;
+  if (waits_for_hosts_ == plan.without) return;
+  waits_for_hosts_ = plan.without;
+  note("waiting",
+       "for room for " + std::to_string(world_.sizes.back()) + " ranks, without " + plan.without);
+}
+
+void Coordinator::on_tick_allocating() {
+  if (!next_look_ || now_ < *next_look_) return;
+  next_look_.reset();
+  act(FindHosts{});
+}
+
+void Coordinator::launch(const WorldPlan& plan) {
   ++generation_;
-  watch_.start(now_);
+  watch_.start(plan.ranks, now_);
   prepared_.clear();
   prepared_step_ = -1;
   failure_.reset();
   ending_since_.reset();
   killed_ = false;
+  growing_ = false;
+  looks_with_more_ = 0;
+  next_look_ = now_ + deadlines_.host_retry;
   commit_at_launch_ = last_commit_;
+  if (plan.ranks < world_.sizes.front()) {
+    note("shrunk", "generation " + std::to_string(generation_) + " has " +
+                       std::to_string(plan.ranks) + " of " + std::to_string(world_.sizes.front()) +
+                       " ranks, without " + plan.without);
+  }
   enter(CoordinatorState::kLaunching);
-  act(LaunchJob{generation_});
+  act(LaunchJob{generation_, plan.ranks, plan.hosts});
+}
+
+// While fewer ranks run than should, hosts may come back.
+void Coordinator::look_for_missing_hosts() {
+  if (!world_.on_hosts || failure_ || static_cast<int>(ranks().size()) == world_.sizes.front() ||
+      !watch_.any_trained() || !next_look_ || now_ < *next_look_) {
+    return;
+  }
+  next_look_.reset();
+  act(FindHosts{});
+}
+
+// Twice in a row, so that a host which comes and goes does not stop the others each time.
+void Coordinator::on_hosts_found_running(const HostsFound& event) {
+  next_look_ = now_ + deadlines_.host_retry;
+  const WorldPlan plan = plan_world(world_, event.hosts);
+  looks_with_more_ = plan.ranks > static_cast<int>(ranks().size()) ? looks_with_more_ + 1 : 0;
+  if (looks_with_more_ < 2 || failure_) return;
+  growing_ = true;
+  const std::string why = "there is room for " + std::to_string(plan.ranks) + " ranks again";
+  note("grow",
+       why + ": asked the " + std::to_string(ranks().size()) + " to write a checkpoint and stop");
+  act(SendStop{-1, why});
+  enter(CoordinatorState::kDraining);
 }
 
 void Coordinator::on_launcher_started(const LauncherStarted& event) {
@@ -71,9 +134,9 @@ void Coordinator::on_joined(const RankJoined& event) {
   RankView* view = current(event.generation, event.rank);
   if (view == nullptr) return;
   const bool is_back = view->joined;
-  watch_.join(event.rank, event.pid, now_);
+  watch_.join(event, now_);
   if (is_back) note("rejoined", rank_text(event.rank, *view) + " is back", event.rank);
-  if (stop_why_) act(SendStop{event.rank, *stop_why_});
+  if (stop_why_ || growing_) act(SendStop{event.rank, stop_why_.value_or("more hosts are back")});
   const bool is_coming_up =
       state_ == CoordinatorState::kLaunching || state_ == CoordinatorState::kRendezvous;
   if (is_coming_up && watch_.all_joined()) {
@@ -95,8 +158,10 @@ void Coordinator::on_beat(const RankBeat& event) {
 
 void Coordinator::on_hung_up(const RankHungUp& event) {
   RankView* view = current(event.generation, event.rank);
-  // A rank that lives may come back; one that does not will be silent.
-  if (view == nullptr || view->bye || !event.process_gone || ending_since_) return;
+  if (view == nullptr || view->bye || ending_since_) return;
+  // A rank that lives may come back; one that does not will be silent, or is missed (find_lost).
+  watch_.hang_up(event.rank, now_);
+  if (!event.process_gone) return;
   fail({FailureClass::kCrash, rank_text(event.rank, *view) + " died", event.rank});
 }
 

@@ -9,6 +9,7 @@
 
 #include "launch/coordinator/coordinator_events.h"
 #include "launch/coordinator/rank_watch.h"
+#include "launch/coordinator/world_choice.h"
 
 namespace espalier {
 
@@ -19,7 +20,7 @@ namespace espalier {
 class Coordinator {
  public:
   // `jitter` in [0, 1) stretches back-offs; injected like the clock.
-  Coordinator(int world_size, const DeadlineConfig& deadlines, double (*jitter)());
+  Coordinator(WorldChoice world, const DeadlineConfig& deadlines, double (*jitter)());
 
   std::vector<CoordinatorAction> handle(const CoordinatorEvent& event, Seconds now);
 
@@ -42,6 +43,8 @@ class Coordinator {
 
   void on_start(const CoordinatorStart& event);
   void on_leftover_gone();
+  void on_hosts_found(const HostsFound& event);
+  void on_hosts_found_running(const HostsFound& event);
   void on_launcher_started(const LauncherStarted& event);
   void on_launcher_failed(const LauncherFailed& event);
   void on_launcher_exited(const LauncherExited& event);
@@ -55,6 +58,7 @@ class Coordinator {
   void on_stop_idle(const StopRequested& event);
   void on_stop_running(const StopRequested& event);
   void on_stop_again(const StopRequested& event);
+  void on_tick_allocating();
   void on_tick_backoff();
   void on_tick_running();
   void on_tick_draining();
@@ -64,7 +68,9 @@ class Coordinator {
   void act(A action) {
     actions_.emplace_back(std::in_place_type<A>, std::move(action));
   }
-  void launch();
+  void allocate();
+  void launch(const WorldPlan& plan);
+  void look_for_missing_hosts();
   void watch_ranks();
   bool finish_if_over(const LauncherExited& event);
   void relaunch_or_give_up(const Failure& failure);
@@ -76,6 +82,7 @@ class Coordinator {
   std::string next_start() const;
   RankView* current(uint32_t generation, int rank);
 
+  const WorldChoice world_;
   DeadlineConfig deadlines_;
   double (*jitter_)();
   CoordinatorState state_ = CoordinatorState::kIdle;
@@ -90,6 +97,10 @@ class Coordinator {
   std::optional<Failure> failure_;  // the first one of this generation, the cause of what follows
   Seconds failure_at_ = 0;
   std::optional<std::string> stop_why_;
+  std::optional<Seconds> next_look_;  // for hosts; none while an answer is awaited
+  int looks_with_more_ = 0;           // in a row, that found room for a larger world
+  bool growing_ = false;              // the ranks were asked to stop, to be launched as more
+  std::string waits_for_hosts_;       // what was last said about that
   Seconds now_ = 0;
   Seconds state_since_ = 0;
   Seconds next_launch_ = 0;

@@ -19,12 +19,18 @@ void Coordinator::watch_ranks() {
   const RankWatch::Findings findings = watch_.check(now_, state_since_);
   if (failure_ && now_ - failure_at_ > deadlines_.lost_rank_grace) return end_job();
   for (const auto& suspect : findings.newly_suspect) note("suspect", suspect.what, suspect.rank);
+  if (findings.lost) {
+    fail({FailureClass::kCrash, findings.lost->what, findings.lost->rank});
+  }
   if (!findings.hang) return;
   fail({FailureClass::kHang, findings.hang->what, findings.hang->rank});
   end_job();
 }
 
-void Coordinator::on_tick_running() { watch_ranks(); }
+void Coordinator::on_tick_running() {
+  watch_ranks();
+  if (!ending_since_) look_for_missing_hosts();
+}
 
 void Coordinator::end_job() {
   if (ending_since_) return;
@@ -77,6 +83,7 @@ void Coordinator::on_stop_again(const StopRequested& event) {
 
 void Coordinator::on_launcher_exited(const LauncherExited& event) {
   if (finish_if_over(event)) return;
+  if (growing_ && !failure_) return allocate();
   relaunch_or_give_up(failure_.value_or(
       Failure{FailureClass::kCrash,
               "the launcher ended with status " + std::to_string(event.exit_status), -1}));
@@ -105,6 +112,7 @@ bool Coordinator::finish_if_over(const LauncherExited& event) {
   }
   // Ranks that are ended after a failure may still manage to stop in good order; that is no stop
   // that anyone asked for.
+  if (growing_ && !failure_) return false;
   if (!failure_ && (any_stopped || event.exit_status == kExitStopped)) {
     finish(CoordinatorState::kPreempted, kExitStopped, "a rank was stopped" + where);
     return true;
@@ -145,7 +153,7 @@ void Coordinator::relaunch_or_give_up(const Failure& failure) {
 }
 
 void Coordinator::on_tick_backoff() {
-  if (now_ >= next_launch_) launch();
+  if (now_ >= next_launch_) allocate();
 }
 
 void Coordinator::finish(CoordinatorState state, int exit_code, const std::string& why) {

@@ -1,18 +1,22 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
+#include "launch/coordinator/host_slots.h"
 #include "launch/protocol/failure_class.h"
+#include "launch/protocol/messages.h"
 #include "trainer/phase.h"
 
 namespace espalier {
 
 enum class CoordinatorState {
   kIdle,           // nothing was started
-  kAllocating,     // making sure that nothing of an older generation is alive
+  kAllocating,     // ending what is left of an older generation, or looking for hosts
   kLaunching,      // the launcher is being started
   kRendezvous,     // ranks are coming up
   kRunning,        // every rank has joined
@@ -35,8 +39,13 @@ struct CoordinatorStart {
   int64_t last_commit = -1;
   bool leftover_alive = false;  // a launcher of `last_generation` is still running
   bool adopt_leftover = false;  // and it runs this very job
+  int leftover_ranks = 0;       // of so many; 0: not known
 };
 struct LeftoverGone {};
+// The answer to FindHosts.
+struct HostsFound {
+  std::vector<HostState> hosts;
+};
 struct LauncherStarted {
   uint32_t generation;
   int pid;
@@ -52,6 +61,8 @@ struct RankJoined {
   uint32_t generation;
   int rank;
   int pid;
+  std::string host = {};
+  bool is_local = true;  // its pid can be looked up here
 };
 struct RankBeat {
   uint32_t generation;
@@ -59,11 +70,12 @@ struct RankBeat {
   int64_t step;
   Phase phase;
   int64_t work_done = 0;  // within the phase
+  std::optional<BeatMessage::Exchange> exchange = std::nullopt;
 };
 struct RankHungUp {
   uint32_t generation;
   int rank;
-  bool process_gone;
+  bool process_gone;  // known of a local rank only
 };
 struct RankError {
   uint32_t generation;
@@ -92,14 +104,17 @@ struct StopRequested {
 struct ClockTick {};
 
 using CoordinatorEvent =
-    std::variant<CoordinatorStart, LeftoverGone, LauncherStarted, LauncherFailed, LauncherExited,
-                 RankJoined, RankBeat, RankHungUp, RankError, RankPrepared, RankCommitted, RankBye,
-                 StopRequested, ClockTick>;
+    std::variant<CoordinatorStart, LeftoverGone, HostsFound, LauncherStarted, LauncherFailed,
+                 LauncherExited, RankJoined, RankBeat, RankHungUp, RankError, RankPrepared,
+                 RankCommitted, RankBye, StopRequested, ClockTick>;
 
 // ---- actions ------------------------------------------------------------------------------------
 struct EndLeftover {};
+struct FindHosts {};
 struct LaunchJob {
   uint32_t generation;
+  int ranks = 0;
+  std::vector<HostSlots> hosts = {};  // empty: wherever the launcher puts them
 };
 struct EndJob {
   bool at_once;  // SIGKILL instead of asking
@@ -125,7 +140,7 @@ struct FinishRun {
   int exit_code;
   std::string why;
 };
-using CoordinatorAction = std::variant<EndLeftover, LaunchJob, EndJob, SendStop, AllowCommit,
-                                       RecordCommit, NoteEvent, FinishRun>;
+using CoordinatorAction = std::variant<EndLeftover, FindHosts, LaunchJob, EndJob, SendStop,
+                                       AllowCommit, RecordCommit, NoteEvent, FinishRun>;
 
 }  // namespace espalier

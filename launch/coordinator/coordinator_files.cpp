@@ -23,7 +23,6 @@ using nlohmann::json;
 namespace {
 
 constexpr uintmax_t kMaxErrorFileBytes = 1 << 16;
-constexpr unsigned kOwnerOnly = 0600;
 
 [[noreturn]] void refuse(const std::string& path, const std::string& reason) {
   throw ConfigError(path + ": " + reason);
@@ -77,13 +76,8 @@ FileLock CoordinatorFiles::lock() const {
                                                  "`, or stop it with `espalier stop " + run + "`");
 }
 
-void CoordinatorFiles::write_address(uint16_t control_port, uint16_t status_port) const {
-  const json text = {{"host", "127.0.0.1"},
-                     {"control_port", control_port},
-                     {"status_port", status_port},
-                     {"token_file", token()},
-                     {"pid", ::getpid()}};
-  replace_durably(address(), text.dump(2) + "\n", kOwnerOnly);
+void CoordinatorFiles::write_address(const CoordinatorAddress& where) const {
+  replace_durably(address(), where.text());
 }
 
 void CoordinatorFiles::remove_address() const {

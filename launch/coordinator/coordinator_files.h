@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "launch/protocol/coordinator_address.h"
 #include "launch/protocol/failure_class.h"
 
 namespace espalier {
@@ -37,13 +38,13 @@ struct CoordinatorFiles {
 
   std::string run;
   std::string address() const { return run + "/coordinator.json"; }
-  std::string token() const { return run + "/coordinator.token"; }
+  std::string tokens() const { return run + "/tokens"; }
   std::string journal() const { return run + "/coordinator.journal"; }
   std::string logs(uint32_t generation) const;
   std::string scratch(uint32_t generation) const;
 
   FileLock lock() const;
-  void write_address(uint16_t control_port, uint16_t status_port) const;
+  void write_address(const CoordinatorAddress& address) const;
   void remove_address() const;
   void append_event(const nlohmann::json& event) const;
   std::vector<RankErrorFile> read_errors(uint32_t generation) const;

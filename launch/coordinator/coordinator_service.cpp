@@ -1,7 +1,12 @@
 #include "launch/coordinator/coordinator_service.h"
 
+#include <unistd.h>
+
 #include <csignal>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <random>
 #include <utility>
@@ -11,9 +16,11 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "launch/coordinator/children.h"
 #include "launch/coordinator/control_server.h"
 #include "launch/coordinator/coordinator.h"
 #include "launch/coordinator/coordinator_files.h"
+#include "launch/coordinator/host_probe.h"
 #include "launch/coordinator/job_process.h"
 #include "launch/coordinator/journal.h"
 #include "launch/coordinator/rank_messages.h"
@@ -46,33 +53,66 @@ class CoordinatorService {
         files_{settings.run_directory},
         lock_(files_.lock()),
         journal_(files_.journal()),
-        token_(load_or_create_token(files_.token())),
-        machine_(settings.ranks, settings.deadlines, random_jitter),
+        tokens_(load_or_create_tokens(files_.tokens())),
+        machine_(settings.world, settings.deadlines, random_jitter),
+        job_(children_),
+        probe_(settings.hosts, settings.agent, settings.deadlines.host_answer, children_),
         status_(settings.run_directory),
         signals_(context_, SIGINT, SIGTERM, SIGUSR1),
         tick_timer_(context_),
-        control_(context_, token_, 4 * settings.ranks + 32,
+        control_(context_, control_options(),
                  {[this](auto& peer) { return admit(peer); }, [this](auto& peer) { joined(peer); },
                   [this](auto& peer, auto type, auto& payload) { message(peer, type, payload); },
-                  [this](auto& peer) { hung_up(peer); }}),
-        status_server_(context_, [this] {
-          return status_.to_json(machine_, now(), control_.counters().refused).dump();
-        }) {}
+                  [this](auto& peer) { hung_up(peer); }, [this] { return status_json(); }}),
+        status_server_(context_, [this] { return status_json().dump(); }) {
+    // A terminal that is closed; but nohup has said that it does not matter.
+    if (std::signal(SIGHUP, SIG_DFL) == SIG_IGN) {
+      std::signal(SIGHUP, SIG_IGN);
+    } else {
+      signals_.add(SIGHUP);
+    }
+  }
 
   int run() {
-    files_.write_address(control_.port(), status_server_.port());
+    files_.write_address(address());
     status_.say("status page: http://127.0.0.1:" + std::to_string(status_server_.port()) + "/");
     wait_for_signal();
     const JournalState& before = journal_.state();
-    const bool is_alive = job_.adopt(before.launcher_pid, before.launcher_start);
+    const bool is_alive =
+        before.machine == here_.machine && job_.adopt(before.launcher_pid, before.launcher_start);
     handle(CoordinatorStart{before.generation, before.last_commit, is_alive,
-                            is_alive && before.job == settings_.job});
+                            is_alive && before.job == settings_.job, before.ranks});
     tick();
     context_.run();
     return exit_code_;
   }
 
  private:
+  ControlServer::Options control_options() const {
+    TlsContext tls;
+    if (!settings_.tls_folder.empty()) {
+      tls = tls_of_coordinator(CertificateFiles(settings_.tls_folder));
+    }
+    return {settings_.listen, 0, tls, tokens_, 2 * settings_.world.sizes.front() + 32};
+  }
+
+  CoordinatorAddress address() const {
+    CoordinatorAddress out;
+    out.address = settings_.listen;
+    out.control_port = control_.port();
+    out.status_port = status_server_.port();
+    if (!settings_.tls_folder.empty()) {
+      std::ifstream file(CertificateFiles(settings_.tls_folder).certificate());
+      out.certificate.assign(std::istreambuf_iterator<char>(file), {});
+    }
+    out.tokens = files_.tokens();
+    out.pid = ::getpid();
+    out.host = here_;
+    return out;
+  }
+
+  json status_json() const { return status_.to_json(machine_, now(), control_.counters().refused); }
+
   Seconds now() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
 
   void handle(const CoordinatorEvent& event) {
@@ -85,23 +125,25 @@ class CoordinatorService {
   // ---- actions ----------------------------------------------------------------------------------
   void perform(const LaunchJob& action) {
     try {
-      launch(action.generation);
+      launch(action);
       handle(LauncherStarted{action.generation, job_.pid()});
     } catch (const std::exception& error) {
       handle(LauncherFailed{error.what()});
     }
   }
 
-  void launch(uint32_t generation) {
+  void launch(const LaunchJob& action) {
+    const uint32_t generation = action.generation;
     const std::string logs = files_.logs(generation);
     const std::string scratch = files_.scratch(generation);
     fs::create_directories(logs);
     fs::create_directories(scratch);
     LaunchRequest request;
     request.launcher = settings_.launcher;
-    request.ranks = settings_.ranks;
-    request.hosts = settings_.hosts;
-    request.remote_agent = settings_.remote_agent;
+    request.ranks = action.ranks;
+    request.hosts = action.hosts;
+    request.remote_agent = settings_.agent;
+    request.network_interfaces = settings_.network;
     request.program = settings_.program;
     request.arguments = machine_.last_commit() > journal_.state().last_commit
                             ? settings_.later_arguments
@@ -115,8 +157,10 @@ class CoordinatorService {
     request.extra_launcher_arguments = settings_.launcher_arguments;
     journal_.launching(generation);
     job_.start(request);
-    journal_.launched(generation, job_.pid(), job_.start_time(), settings_.job);
+    journal_.launched(generation, job_.pid(), job_.start_time(), action.ranks, settings_.job);
   }
+
+  void perform(const FindHosts&) { probe_.start(now()); }
 
   void perform(const EndLeftover&) {
     job_.ask_to_end();
@@ -127,6 +171,7 @@ class CoordinatorService {
     spdlog::info("ending the job{}: {}", action.at_once ? " at once" : "", action.why);
     if (action.at_once) {
       job_.kill();
+      control_.send(/*rank=*/-1, EndMessage{action.why});
     } else {
       job_.ask_to_end();
     }
@@ -171,6 +216,8 @@ class CoordinatorService {
 
   // ---- processes and signals --------------------------------------------------------------------
   void tick() {
+    children_.reap();
+    if (auto hosts = probe_.poll(now())) handle(HostsFound{std::move(*hosts)});
     const std::optional<int> status = job_.poll();
     if (status && leftover_since_) {
       leftover_since_.reset();
@@ -190,6 +237,7 @@ class CoordinatorService {
 
   void launcher_ended(int status) {
     job_.kill_ranks();
+    control_.send(/*rank=*/-1, EndMessage{"the launcher has ended"});  // those on other hosts
     journal_.launcher_ended(machine_.generation(), status);
     std::error_code ignored;
     fs::remove_all(files_.scratch(machine_.generation()), ignored);
@@ -205,34 +253,39 @@ class CoordinatorService {
   void wait_for_signal() {
     signals_.async_wait([this](boost::system::error_code error, int number) {
       if (error) return;
-      const char* name = number == SIGINT ? "SIGINT" : number == SIGTERM ? "SIGTERM" : "SIGUSR1";
-      handle(StopRequested{name});
+      handle(StopRequested{std::string("SIG") + ::sigabbrev_np(number)});
       if (!machine_.finished()) wait_for_signal();
     });
   }
 
   // ---- the control channel ----------------------------------------------------------------------
   std::string admit(const PeerIdentity& peer) const {
-    if (peer.rank == kOperatorRank) return "";
+    if (peer.role() != Role::kWorker) return "";
     if (peer.generation != machine_.generation()) {
       return "generation " + std::to_string(peer.generation) + " is over, " +
              std::to_string(machine_.generation()) + " runs";
     }
-    if (peer.rank >= static_cast<uint32_t>(settings_.ranks)) return "no such rank";
+    if (peer.rank >= machine_.ranks().size()) return "no such rank";
     return "";
   }
 
   void joined(const PeerIdentity& peer) {
-    if (peer.rank == kOperatorRank) return;
-    job_.add_rank(peer.pid);
-    handle(RankJoined{peer.generation, static_cast<int>(peer.rank), peer.pid});
+    if (peer.role() != Role::kWorker) return;
+    const bool is_local = is_here(peer);
+    if (is_local) job_.add_local_rank(peer.pid);
+    handle(RankJoined{peer.generation, static_cast<int>(peer.rank), peer.pid, peer.host.name,
+                      is_local});
   }
+
+  // Whether its pid can be looked up, and its process ended, by this one.
+  bool is_here(const PeerIdentity& peer) const { return peer.host.machine == here_.machine; }
 
   void message(const PeerIdentity& peer, MessageType type, const json& payload) {
     std::optional<CoordinatorEvent> event;
     try {
       event = event_of(peer, type, payload);
     } catch (const FrameError& error) {
+      if (peer.role() != Role::kWorker) throw;
       // A rank that holds the token and speaks another protocol cannot be watched over.
       handle(RankError{peer.generation, static_cast<int>(peer.rank), FailureClass::kInternal,
                        std::string("it broke the protocol: ") + error.what()});
@@ -246,11 +299,12 @@ class CoordinatorService {
   }
 
   void hung_up(const PeerIdentity& peer) {
-    if (peer.rank == kOperatorRank) return;
+    if (peer.role() != Role::kWorker) return;
     // A dying process closes its sockets a moment before it is gone.
     auto timer = std::make_shared<asio::steady_timer>(context_, kHangUpSettles);
     timer->async_wait([this, peer, timer](boost::system::error_code) {
-      handle(RankHungUp{peer.generation, static_cast<int>(peer.rank), !job_.is_alive(peer.pid)});
+      const bool is_gone = is_here(peer) && !job_.is_alive(peer.pid);
+      handle(RankHungUp{peer.generation, static_cast<int>(peer.rank), is_gone});
     });
   }
 
@@ -258,10 +312,13 @@ class CoordinatorService {
   const CoordinatorFiles files_;
   const FileLock lock_;
   Journal journal_;
-  const SecretKey token_;
+  const RoleTokens tokens_;
+  const HostIdentity here_ = this_host();
   const Clock::time_point started_ = Clock::now();
   Coordinator machine_;
+  Children children_;
   JobProcess job_;
+  HostProbe probe_;
   RunStatus status_;
   asio::io_context context_;
   asio::signal_set signals_;

@@ -3,18 +3,24 @@
 #include <string>
 #include <vector>
 
+#include "launch/coordinator/host_slots.h"
 #include "launch/coordinator/launchers/launcher.h"
+#include "launch/coordinator/world_choice.h"
 #include "trainer/config/deadline_settings.h"
 
 namespace espalier {
 
 struct CoordinatorSettings {
   std::string run_directory;
-  int ranks = 1;
+  WorldChoice world;                              // with how many ranks
   LauncherKind launcher = LauncherKind::kMpirun;  // chosen: not kAuto
-  std::vector<HostSlots> hosts;                   // as in LaunchRequest
-  std::string remote_agent;
-  std::string program;  // path of the espalier program, for the ranks
+  // Where ranks go, and what starts programs there; empty: wherever the launcher puts them.
+  std::vector<HostSlots> hosts;
+  std::string agent = "ssh";
+  std::string network;               // what ranks on several hosts speak over; "" = any
+  std::string listen = "127.0.0.1";  // as listen_address() gives it
+  std::string tls_folder;            // with certificate and key; "" = plain TCP
+  std::string program;               // path of the espalier program, for the ranks
   // For a launch before anything new was committed, and for one after: "go on" by then.
   std::vector<std::string> first_arguments;
   std::vector<std::string> later_arguments;

@@ -40,6 +40,8 @@ struct CoordinatorTable {
     static const std::vector<Row> table = {
         row<CoordinatorStart, &C::on_start>(in(State::kIdle)),
         row<LeftoverGone, &C::on_leftover_gone>(in(State::kAllocating)),
+        row<HostsFound, &C::on_hosts_found>(in(State::kAllocating)),
+        row<HostsFound, &C::on_hosts_found_running>(kUp),
         row<LauncherStarted, &C::on_launcher_started>(in(State::kLaunching)),
         row<LauncherFailed, &C::on_launcher_failed>(in(State::kLaunching)),
         row<LauncherExited, &C::on_launcher_exited>(kAlive),
@@ -53,6 +55,7 @@ struct CoordinatorTable {
         row<StopRequested, &C::on_stop_idle>(kWaiting),
         row<StopRequested, &C::on_stop_running>(kComing | kUp),
         row<StopRequested, &C::on_stop_again>(kDraining),
+        row<ClockTick, &C::on_tick_allocating>(in(State::kAllocating)),
         row<ClockTick, &C::on_tick_backoff>(in(State::kBackoff)),
         row<ClockTick, &C::on_tick_running>(kComing | kUp),
         row<ClockTick, &C::on_tick_draining>(kDraining),

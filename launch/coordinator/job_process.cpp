@@ -1,17 +1,13 @@
 #include "launch/coordinator/job_process.h"
 
-#include <sys/prctl.h>
-#include <sys/wait.h>
-
 #include <csignal>
 
 namespace espalier {
 
-JobProcess::JobProcess() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
-
 void JobProcess::start(const LaunchRequest& request) {
   pid_ = spawn_launcher(request, this_machine());
   start_time_ = process_start_time(pid_);
+  children_.expect(pid_);
   is_child_ = true;
   ranks_.clear();
 }
@@ -24,7 +20,7 @@ bool JobProcess::adopt(int pid, uint64_t start_time) {
   return true;
 }
 
-void JobProcess::add_rank(int pid) { ranks_[pid] = process_start_time(pid); }
+void JobProcess::add_local_rank(int pid) { ranks_[pid] = process_start_time(pid); }
 
 bool JobProcess::is_alive(int rank_pid) const {
   const auto rank = ranks_.find(rank_pid);
@@ -48,12 +44,11 @@ void JobProcess::kill_ranks() {
 
 std::optional<int> JobProcess::poll() {
   std::optional<int> ended;
-  int status = 0;
-  for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
-    if (pid != pid_ || !is_child_) continue;
-    ended = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  if (pid_ != 0 && is_child_) {
+    ended = children_.take(pid_);
+  } else if (pid_ != 0 && !espalier::is_alive(pid_, start_time_)) {
+    ended = -1;
   }
-  if (pid_ != 0 && !is_child_ && !espalier::is_alive(pid_, start_time_)) ended = -1;
   if (ended) pid_ = 0;
   return ended;
 }

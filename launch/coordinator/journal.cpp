@@ -11,6 +11,8 @@
 
 #include <boost/crc.hpp>
 
+#include "launch/protocol/host_identity.h"
+
 namespace espalier {
 namespace {
 
@@ -76,6 +78,8 @@ JournalState replay(const std::vector<nlohmann::json>& records) {
       state.generation = record.value("generation", 0u);
       state.launcher_pid = record.value("pid", 0);
       state.launcher_start = record.value("start_time", uint64_t{0});
+      state.machine = record.value("machine", std::string());
+      state.ranks = record.value("ranks", 0);
       state.job = record.value("job", std::string());
     } else if (type == "launcher_ended") {
       state.launcher_pid = 0;
@@ -113,11 +117,14 @@ void Journal::launching(uint32_t generation) {
   append({{"type", "launching"}, {"generation", generation}});
 }
 
-void Journal::launched(uint32_t generation, int pid, uint64_t start_time, const std::string& job) {
+void Journal::launched(uint32_t generation, int pid, uint64_t start_time, int ranks,
+                       const std::string& job) {
   append({{"type", "launched"},
           {"generation", generation},
           {"pid", pid},
           {"start_time", start_time},
+          {"machine", this_host().machine},
+          {"ranks", ranks},
           {"job", job}});
 }
 

@@ -14,6 +14,8 @@ struct JournalState {
   uint32_t generation = 0;      // the last one launched
   int launcher_pid = 0;         // 0: none is running as far as the journal knows
   uint64_t launcher_start = 0;  // the process's start time, so that a recycled pid is recognised
+  std::string machine;          // where that pid means something
+  int ranks = 0;                // of the launch; 0: not known
   std::string job;              // fingerprint of what was launched
   int64_t last_commit = -1;
   int records = 0;
@@ -31,7 +33,8 @@ class Journal {
   const JournalState& state() const { return state_; }
   // Before the launcher is started, so that a number is never used twice; then with its process.
   void launching(uint32_t generation);
-  void launched(uint32_t generation, int pid, uint64_t start_time, const std::string& job);
+  void launched(uint32_t generation, int pid, uint64_t start_time, int ranks,
+                const std::string& job);
   void launcher_ended(uint32_t generation, int exit_status);
   void committed(uint32_t generation, int64_t step);
   void finished(int exit_code, const std::string& why);

@@ -7,23 +7,25 @@
 namespace espalier {
 namespace {
 
-std::optional<CoordinatorEvent> event_of_operator(MessageType type, const nlohmann::json& payload) {
-  if (type != MessageType::kStop) {
-    throw FrameError("an operator sent " + std::string(name_of(type)));
+std::optional<CoordinatorEvent> event_of_operator(const PeerIdentity& peer, MessageType type,
+                                                  const nlohmann::json& payload) {
+  if (type != MessageType::kStop || peer.role() != Role::kOperator) {
+    throw FrameError("a peer in the role of " + std::string(name_of(peer.role())) + " sent " +
+                     std::string(name_of(type)));
   }
   return StopRequested{StopMessage::decode(payload).why};
 }
 
 RankBeat beat_of(const PeerIdentity& peer, int rank, const BeatMessage& message) {
-  return {peer.generation, rank, message.step, message.phase,
-          message.work ? message.work->done : 0};
+  return {peer.generation, rank, message.step, message.phase, message.work ? message.work->done : 0,
+          message.exchange};
 }
 
 }  // namespace
 
 std::optional<CoordinatorEvent> event_of(const PeerIdentity& peer, MessageType type,
                                          const nlohmann::json& payload) {
-  if (peer.rank == kOperatorRank) return event_of_operator(type, payload);
+  if (peer.role() != Role::kWorker) return event_of_operator(peer, type, payload);
   const int rank = static_cast<int>(peer.rank);
   switch (type) {
     case MessageType::kBeat:

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "launch/coordinator/stalled_exchange.h"
+
 namespace espalier {
 namespace {
 
@@ -21,14 +23,14 @@ bool is_watched(const RankView& view) { return view.joined && !view.bye; }
 }  // namespace
 
 std::string rank_text(int rank, const RankView& view) {
-  return "rank " + std::to_string(rank) + " (pid " + std::to_string(view.pid) + ")";
+  return "rank " + std::to_string(rank) + " (pid " + std::to_string(view.pid) +
+         (view.is_local ? "" : " on host " + view.host) + ")";
 }
 
-RankWatch::RankWatch(int world_size, const DeadlineConfig& deadlines)
-    : deadlines_(deadlines), ranks_(static_cast<size_t>(world_size)) {}
+RankWatch::RankWatch(const DeadlineConfig& deadlines) : deadlines_(deadlines) {}
 
-void RankWatch::start(Seconds now) {
-  ranks_.assign(ranks_.size(), RankView{});
+void RankWatch::start(int world_size, Seconds now) {
+  ranks_.assign(static_cast<size_t>(world_size), RankView{});
   step_times_.clear();
   last_check_ = now;
 }
@@ -46,19 +48,27 @@ bool RankWatch::any_trained() const {
   return std::any_of(ranks_.begin(), ranks_.end(), [](const RankView& r) { return r.step >= 0; });
 }
 
-void RankWatch::join(int rank, int pid, Seconds now) {
-  RankView& view = ranks_.at(static_cast<size_t>(rank));
+void RankWatch::join(const RankJoined& event, Seconds now) {
+  RankView& view = ranks_.at(static_cast<size_t>(event.rank));
   if (!view.joined) view.last_progress = view.last_step_change = now;
   view.joined = true;
-  view.pid = pid;
+  view.pid = event.pid;
+  view.host = event.host;
+  view.is_local = event.is_local;
   view.suspect = false;
+  view.hung_up_at.reset();
   view.last_beat = now;
+}
+
+void RankWatch::hang_up(int rank, Seconds now) {
+  ranks_.at(static_cast<size_t>(rank)).hung_up_at = now;
 }
 
 void RankWatch::beat(const RankBeat& event, Seconds now) {
   RankView& view = ranks_.at(static_cast<size_t>(event.rank));
   view.last_beat = now;
   view.suspect = false;
+  if (event.exchange) view.exchange = event.exchange;
   const bool is_progress =
       event.step != view.step || event.phase != view.phase || event.work_done != view.work_done;
   if (!is_progress) return;
@@ -100,6 +110,7 @@ Seconds RankWatch::deadline(Phase phase) const {
 RankWatch::Findings RankWatch::check(Seconds now, Seconds launched_at) {
   forgive_own_absence(now);
   Findings findings;
+  findings.lost = find_lost(now);
   findings.hang = find_silent(now);
   findings.newly_suspect = find_newly_suspect(now);
   if (!findings.hang) findings.hang = find_stalled(now);
@@ -116,7 +127,32 @@ void RankWatch::forgive_own_absence(Seconds now) {
   for (RankView& view : ranks_) {
     view.last_beat = std::min(now, view.last_beat + absence);
     view.last_progress = std::min(now, view.last_progress + absence);
+    if (view.hung_up_at) view.hung_up_at = std::min(now, *view.hung_up_at + absence);
   }
+}
+
+// Of a rank on another machine nobody here can see whether it lives. One that does comes back
+// within a second.
+std::optional<RankWatch::Trouble> RankWatch::find_lost(Seconds now) const {
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    const RankView& view = ranks_[i];
+    if (!is_watched(view) || view.is_local || !view.hung_up_at) continue;
+    if (now - *view.hung_up_at <= deadlines_.hung_up) continue;
+    const auto of_host = [&view](const RankView& other) {
+      return is_watched(other) && other.host == view.host;
+    };
+    const auto all = std::count_if(ranks_.begin(), ranks_.end(), of_host);
+    const auto gone = std::count_if(ranks_.begin(), ranks_.end(), [&](const RankView& other) {
+      return of_host(other) && other.hung_up_at;
+    });
+    const int rank = static_cast<int>(i);
+    std::string what = rank_text(rank, view) + " hung up and did not come back";
+    if (gone == all && all > 1) {
+      what += ", and so did all " + std::to_string(all) + " ranks of host " + view.host;
+    }
+    return Trouble{rank, what};
+  }
+  return std::nullopt;
 }
 
 std::optional<RankWatch::Trouble> RankWatch::find_silent(Seconds now) const {
@@ -158,8 +194,10 @@ std::optional<RankWatch::Trouble> RankWatch::find_stalled(Seconds now) const {
     return std::nullopt;
   }
   const int rank = static_cast<int>(longest - ranks_.data());
+  const std::string exchange = describe_stalled_exchange(ranks_);
   return Trouble{rank, rank_text(rank, *longest) + " made no progress for " +
-                           rounded(now - longest->last_progress) + " in " + place_of(*longest)};
+                           rounded(now - longest->last_progress) + " in " + place_of(*longest) +
+                           (exchange.empty() ? "" : "; " + exchange)};
 }
 
 std::optional<RankWatch::Trouble> RankWatch::find_missing(Seconds waited) const {

@@ -15,6 +15,8 @@ namespace espalier {
 // What the coordinator knows of one rank of the present generation.
 struct RankView {
   int pid = 0;
+  std::string host;
+  bool is_local = true;  // on the coordinator's machine: its pid means something here
   bool joined = false;
   bool suspect = false;
   int64_t step = -1;
@@ -23,10 +25,12 @@ struct RankView {
   Seconds last_beat = 0;
   Seconds last_progress = 0;
   Seconds last_step_change = 0;
-  std::optional<int> bye;  // its exit code
+  std::optional<Seconds> hung_up_at;  // its connection closed, and it has not come back
+  std::optional<int> bye;             // its exit code
+  std::optional<BeatMessage::Exchange> exchange;
 };
 
-std::string rank_text(int rank, const RankView& view);  // "rank 1 (pid 4711)"
+std::string rank_text(int rank, const RankView& view);  // "rank 1 (pid 4711 on host b)"
 
 // Watches over the beats of all ranks: who is silent, who beats without making progress. Pure, like
 // the coordinator it is a part of: the time is handed in.
@@ -38,13 +42,14 @@ class RankWatch {
   };
   struct Findings {
     std::vector<Trouble> newly_suspect;
+    std::optional<Trouble> lost;  // hung up on another host, and did not come back
     std::optional<Trouble> hang;
   };
 
-  RankWatch(int world_size, const DeadlineConfig& deadlines);
+  explicit RankWatch(const DeadlineConfig& deadlines);
 
   // Forgets everything: new processes, of a new generation or an adopted one.
-  void start(Seconds now);
+  void start(int world_size, Seconds now);
 
   // Null for a rank that does not exist.
   RankView* find(int rank);
@@ -52,7 +57,8 @@ class RankWatch {
   bool all_joined() const;
   bool any_trained() const;  // some rank has reached a step
 
-  void join(int rank, int pid, Seconds now);
+  void join(const RankJoined& event, Seconds now);
+  void hang_up(int rank, Seconds now);
   void beat(const RankBeat& event, Seconds now);
 
   // Call it several times a second. `launched_at`: since when the missing ranks are awaited.
@@ -64,6 +70,7 @@ class RankWatch {
 
  private:
   void forgive_own_absence(Seconds now);
+  std::optional<Trouble> find_lost(Seconds now) const;
   std::optional<Trouble> find_silent(Seconds now) const;
   std::vector<Trouble> find_newly_suspect(Seconds now);
   std::optional<Trouble> find_stalled(Seconds now) const;

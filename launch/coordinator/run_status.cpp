@@ -18,10 +18,13 @@ json ranks_json(const Coordinator& machine, Seconds now) {
     const RankView& view = machine.ranks()[i];
     ranks.push_back({{"rank", i},
                      {"pid", view.pid},
+                     {"host", view.host},
                      {"joined", view.joined},
                      {"suspect", view.suspect},
                      {"step", view.step},
                      {"phase", name_of(view.phase)},
+                     {"waits_for", view.exchange ? view.exchange->waits_for : ""},
+                     {"operations", view.exchange ? view.exchange->issued : 0},
                      {"beat_age_s", view.joined ? now - view.last_beat : -1},
                      {"progress_age_s", view.joined ? now - view.last_progress : -1}});
   }

@@ -51,6 +51,10 @@ std::string_view name_of(MessageType type) {
       return "ERROR_REPORT";
     case MessageType::kBye:
       return "BYE";
+    case MessageType::kStatus:
+      return "STATUS";
+    case MessageType::kEnd:
+      return "END";
   }
   return "?";
 }

@@ -31,7 +31,9 @@ enum class MessageType : uint8_t {
   kStop,           // coordinator: stop with a checkpoint; operator: please stop the run
   kErrorReport,    // worker: why it is about to end
   kBye,            // worker: its exit code; coordinator: refused, and why
-  kLast = kBye,
+  kStatus,         // reader or operator: how is it going?; coordinator: so
+  kEnd,            // coordinator: end at once, without a checkpoint
+  kLast = kEnd,
 };
 std::string_view name_of(MessageType type);
 
@@ -47,12 +49,13 @@ struct Frame {
 };
 
 inline constexpr uint16_t kFrameMagic = 0x4553;  // "ES"
-inline constexpr uint8_t kFrameVersion = 1;
+inline constexpr uint8_t kFrameVersion = 2;
 inline constexpr size_t kFrameHeaderBytes = 24;
 inline constexpr size_t kSealBytes = 32;
 inline constexpr uint32_t kMaxPayloadBeforeProof = 1024;
 inline constexpr uint32_t kMaxPayloadAfterProof = 1 << 20;
-inline constexpr uint32_t kOperatorRank = 0xffffffff;  // `espalier stop` is no rank
+inline constexpr uint32_t kOperatorRank = 0xffffffff;  // `espalier stop` is no rank,
+inline constexpr uint32_t kReaderRank = 0xfffffffe;    // and neither is `espalier status`
 
 using SecretKey = std::array<uint8_t, 32>;
 

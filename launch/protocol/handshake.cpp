@@ -1,16 +1,11 @@
 #include "launch/protocol/handshake.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
+#include <optional>
+#include <string>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/rand.h>
 
 namespace espalier {
 namespace {
@@ -47,17 +42,6 @@ bool equal(const SecretKey& a, const SecretKey& b) {
   return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
-struct FileDescriptor {
-  int fd;
-  ~FileDescriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
-[[noreturn]] void fail(const std::string& path, const std::string& what) {
-  throw std::runtime_error("token file " + path + ": " + what);
-}
-
 }  // namespace
 
 SecretKey hmac_sha256(const SecretKey& key, std::string_view message) {
@@ -69,42 +53,6 @@ SecretKey hmac_sha256(const SecretKey& key, std::string_view message) {
     throw std::runtime_error("OpenSSL could not compute an HMAC");
   }
   return out;
-}
-
-SecretKey random_key() {
-  SecretKey key{};
-  if (RAND_bytes(key.data(), static_cast<int>(key.size())) != 1) {
-    throw std::runtime_error("OpenSSL has no random bytes");
-  }
-  return key;
-}
-
-std::string to_hex(const SecretKey& key) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  for (const uint8_t byte : key) {
-    out += kDigits[byte >> 4];
-    out += kDigits[byte & 15];
-  }
-  return out;
-}
-
-std::optional<SecretKey> from_hex(std::string_view hex) {
-  SecretKey key{};
-  if (hex.size() != 2 * key.size()) return std::nullopt;
-  for (size_t i = 0; i < hex.size(); ++i) {
-    const char c = hex[i];
-    int digit = 0;
-    if (c >= '0' && c <= '9') {
-      digit = c - '0';
-    } else if (c >= 'a' && c <= 'f') {
-      digit = c - 'a' + 10;
-    } else {
-      return std::nullopt;
-    }
-    key[i / 2] = static_cast<uint8_t>(key[i / 2] << 4 | digit);
-  }
-  return key;
 }
 
 nlohmann::json parse_payload(std::string_view payload) {
@@ -145,18 +93,19 @@ Frame WorkerHandshake::answer(const Frame& challenge) {
           nlohmann::json{{"proof", to_hex(proof)}}.dump()};
 }
 
-CoordinatorHandshake::CoordinatorHandshake(const SecretKey& token)
-    : token_(token), nonce_(random_key()) {}
+CoordinatorHandshake::CoordinatorHandshake(const RoleTokens& tokens)
+    : tokens_(tokens), nonce_(random_key()) {}
 
 Frame CoordinatorHandshake::challenge(const Frame& hello) {
   if (hello.type != MessageType::kHello || challenged_) throw FrameError("expected a HELLO");
   const SecretKey theirs = key_field(parse_payload(hello.payload), "nonce");
+  const SecretKey& token = tokens_.of(role_of(hello.rank));
   hello_ = hello;
   challenged_ = true;
-  expected_proof_ = hmac_sha256(token_, transcript("worker proves", hello_, theirs, nonce_));
-  keys_ = session_keys(token_, hello_, theirs, nonce_);
+  expected_proof_ = hmac_sha256(token, transcript("worker proves", hello_, theirs, nonce_));
+  keys_ = session_keys(token, hello_, theirs, nonce_);
   const SecretKey proof =
-      hmac_sha256(token_, transcript("coordinator proves", hello_, theirs, nonce_));
+      hmac_sha256(token, transcript("coordinator proves", hello_, theirs, nonce_));
   return {MessageType::kChallenge, hello.generation, hello.rank, 0,
           nlohmann::json{{"nonce", to_hex(nonce_)}, {"proof", to_hex(proof)}}.dump()};
 }
@@ -166,34 +115,6 @@ void CoordinatorHandshake::check(const Frame& proof) {
   if (!equal(expected_proof_, key_field(parse_payload(proof.payload), "proof"))) {
     throw FrameError("the peer does not hold this run's token");
   }
-}
-
-SecretKey load_token(const std::string& path) {
-  const FileDescriptor file{::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
-  if (file.fd < 0) fail(path, std::strerror(errno));
-  struct stat info {};
-  if (::fstat(file.fd, &info) != 0) fail(path, std::strerror(errno));
-  if (info.st_uid != ::geteuid()) fail(path, "belongs to another user");
-  if ((info.st_mode & 077) != 0) fail(path, "can be read by others; chmod 600 it");
-  char text[65] = {};
-  const ssize_t got = ::read(file.fd, text, sizeof(text));
-  const auto key = got >= 64 ? from_hex(std::string_view(text, 64)) : std::nullopt;
-  if (!key) fail(path, "is not 64 hexadecimal digits; delete it to get a new one");
-  return *key;
-}
-
-SecretKey load_or_create_token(const std::string& path) {
-  const FileDescriptor file{
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
-  if (file.fd >= 0) {
-    const std::string text = to_hex(random_key()) + "\n";
-    if (::write(file.fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-      fail(path, std::strerror(errno));
-    }
-  } else if (errno != EEXIST) {
-    fail(path, std::strerror(errno));
-  }
-  return load_token(path);
 }
 
 }  // namespace espalier

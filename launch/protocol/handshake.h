@@ -1,30 +1,26 @@
 #pragma once
 
-#include <optional>
-#include <string>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
 #include "launch/protocol/frame.h"
 #include "launch/protocol/messages.h"
+#include "launch/protocol/token.h"
 
 namespace espalier {
 
-// Mutual challenge-response over a shared token. Both sides contribute a nonce, so nothing that was
-// recorded can be played back; the keys that seal later frames are derived from both nonces and
-// differ by direction. Pure: frames in, frames out.
+// Mutual challenge-response over the token of the peer's role. Both sides contribute a nonce, so
+// nothing that was recorded can be played back; the keys that seal later frames are derived from
+// both nonces and differ by direction. Pure: frames in, frames out.
 //
 //   worker                                        coordinator
-//   HELLO {nonce, pid}                 ->
+//   HELLO {nonce, pid, host, machine}  ->
 //                                      <-  CHALLENGE {nonce, proof}
 //   PROOF {proof}                      ->
 //                                      <-  WELCOME (sealed)
 
 SecretKey hmac_sha256(const SecretKey& key, std::string_view message);
-SecretKey random_key();
-std::string to_hex(const SecretKey& key);
-std::optional<SecretKey> from_hex(std::string_view hex);
 
 struct SessionKeys {
   SecretKey to_coordinator{};
@@ -54,26 +50,21 @@ class WorkerHandshake {
 
 class CoordinatorHandshake {
  public:
-  explicit CoordinatorHandshake(const SecretKey& token);
+  explicit CoordinatorHandshake(const RoleTokens& tokens);
+  // The role, and so the token, follows from the rank that the peer claims.
   Frame challenge(const Frame& hello);
-  // Throws FrameError when the worker does not hold the token.
+  // Throws FrameError when the peer does not hold the token.
   void check(const Frame& proof);
   const Frame& hello() const { return hello_; }
   const SessionKeys& keys() const { return keys_; }
 
  private:
-  SecretKey token_;
+  RoleTokens tokens_;
   SecretKey nonce_;
   Frame hello_;
   SecretKey expected_proof_{};
   SessionKeys keys_;
   bool challenged_ = false;
 };
-
-// The token's file: 64 hexadecimal digits, readable by its owner only.
-// Makes it if it is not there; throws std::runtime_error if it belongs to someone else, can be read
-// by others or is a symbolic link.
-SecretKey load_or_create_token(const std::string& path);
-SecretKey load_token(const std::string& path);
 
 }  // namespace espalier

@@ -15,11 +15,14 @@ std::string text_field(const json& payload, const char* name) {
 
 }  // namespace
 
-json HelloMessage::encode() const { return {{"pid", pid}}; }
+json HelloMessage::encode() const {
+  return {{"pid", pid}, {"host", host.name}, {"machine", host.machine}};
+}
 
 HelloMessage HelloMessage::decode(const json& payload) {
   HelloMessage message;
   read_field(payload, "pid", &message.pid);
+  message.host = {text_field(payload, "host"), text_field(payload, "machine")};
   return message;
 }
 
@@ -28,6 +31,12 @@ json WelcomeMessage::encode() const { return json::object(); }
 json BeatMessage::encode() const {
   json payload = {{"step", step}, {"phase", name_of(phase)}};
   if (work) payload["work"] = {{"what", work->what}, {"done", work->done}, {"total", work->total}};
+  if (exchange) {
+    payload["exchange"] = {{"issued", exchange->issued},
+                           {"finished", exchange->finished},
+                           {"waits_for", exchange->waits_for},
+                           {"waited_s", exchange->waited_s}};
+  }
   return payload;
 }
 
@@ -44,6 +53,14 @@ BeatMessage BeatMessage::decode(const json& payload) {
     read_field(*work, "what", &message.work->what);
     read_field(*work, "done", &message.work->done);
     read_field(*work, "total", &message.work->total);
+  }
+  const auto exchange = payload.find("exchange");
+  if (exchange != payload.end() && exchange->is_object()) {
+    message.exchange.emplace();
+    read_field(*exchange, "issued", &message.exchange->issued);
+    read_field(*exchange, "finished", &message.exchange->finished);
+    read_field(*exchange, "waits_for", &message.exchange->waits_for);
+    read_field(*exchange, "waited_s", &message.exchange->waited_s);
   }
   return message;
 }
@@ -73,6 +90,10 @@ template struct CheckpointMessage<MessageType::kCkptCommitted>;
 json StopMessage::encode() const { return {{"why", why}}; }
 
 StopMessage StopMessage::decode(const json& payload) { return {text_field(payload, "why")}; }
+
+json EndMessage::encode() const { return {{"why", why}}; }
+
+EndMessage EndMessage::decode(const json& payload) { return {text_field(payload, "why")}; }
 
 json ErrorReportMessage::encode() const {
   return {{"class", name_of(failure_class)}, {"what", what}};

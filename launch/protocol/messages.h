@@ -8,6 +8,7 @@
 
 #include "launch/protocol/failure_class.h"
 #include "launch/protocol/frame.h"
+#include "launch/protocol/host_identity.h"
 #include "trainer/phase.h"
 #include "trainer/record/step_report.h"
 
@@ -20,6 +21,7 @@ namespace espalier {
 struct HelloMessage {
   static constexpr MessageType kType = MessageType::kHello;
   int pid = 0;
+  HostIdentity host = {};
 
   nlohmann::json encode() const;
   static HelloMessage decode(const nlohmann::json& payload);
@@ -41,9 +43,17 @@ struct BeatMessage {
     int64_t done = 0;
     int64_t total = 0;
   };
+  // What this rank exchanges with the others.
+  struct Exchange {
+    uint64_t issued = 0;  // operations so far
+    uint64_t finished = 0;
+    std::string waits_for;  // the oldest one that has not finished; "" = none
+    double waited_s = 0;
+  };
   int64_t step = -1;  // over all stages; -1 before the first
   Phase phase = Phase::kSetup;
-  std::optional<Work> work;
+  std::optional<Work> work = std::nullopt;
+  std::optional<Exchange> exchange = std::nullopt;
 
   nlohmann::json encode() const;
   // Throws FrameError when the phase is missing or unknown.
@@ -79,6 +89,23 @@ struct StopMessage {
 
   nlohmann::json encode() const;
   static StopMessage decode(const nlohmann::json& payload);
+};
+
+// END: from the coordinator to ranks that it cannot reach otherwise: end now, save nothing.
+struct EndMessage {
+  static constexpr MessageType kType = MessageType::kEnd;
+  std::string why;
+
+  nlohmann::json encode() const;
+  static EndMessage decode(const nlohmann::json& payload);
+};
+
+// STATUS: an empty question, and its answer, which is what the status page shows.
+struct StatusMessage {
+  static constexpr MessageType kType = MessageType::kStatus;
+  nlohmann::json status = nlohmann::json::object();
+
+  nlohmann::json encode() const { return status; }
 };
 
 // ERROR_REPORT: why a rank is about to end. A class this end does not know is kInternal.

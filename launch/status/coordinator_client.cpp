@@ -1,86 +1,88 @@
 #include "launch/status/coordinator_client.h"
 
-#include <unistd.h>
-
-#include <fstream>
+#include <chrono>
+#include <exception>
+#include <filesystem>
+#include <functional>
 #include <utility>
 
-#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
 
 #include "launch/protocol/handshake.h"
 #include "launch/protocol/messages.h"
+#include "launch/protocol/peer_link.h"
 #include "trainer/errors.h"
 
 namespace espalier {
-namespace {
-
-using boost::asio::ip::tcp;
+namespace asio = boost::asio;
 using nlohmann::json;
+
+namespace {
 
 constexpr auto kPatience = std::chrono::seconds(5);
 
-json read_address(const std::string& run_directory) {
+CoordinatorAddress address_of(const std::string& run_directory) {
   const std::string path = run_directory + "/coordinator.json";
-  std::ifstream file(path);
-  json address = json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!address.is_object()) {
+  if (!std::filesystem::exists(path)) {
     throw ConfigError("no coordinator runs " + run_directory +
                       " now; start one with `espalier launch`");
   }
-  return address;
+  return CoordinatorAddress::load(path);
 }
 
-tcp::iostream connect(const std::string& run_directory, const json& address, const char* port) {
-  tcp::iostream stream;
-  stream.expires_after(kPatience);
-  stream.connect(
-      tcp::endpoint(boost::asio::ip::make_address(address.value("host", std::string("127.0.0.1"))),
-                    address.value(port, uint16_t{0})));
-  if (!stream) {
-    throw ConfigError("the coordinator of " + run_directory + " does not answer (" +
-                      stream.error().message() + "); it may have been killed");
+asio::awaitable<void> talk(PeerLink& link, const std::string& token_file,
+                           const std::function<asio::awaitable<void>(PeerLink&)>& body) {
+  const Frame welcome = co_await link.connect(token_file);
+  if (welcome.type == MessageType::kBye) {
+    throw FrameError("refused: " + RefusalMessage::decode(parse_payload(welcome.payload)).why);
   }
-  return stream;
+  co_await body(link);
 }
 
-Frame read_frame(tcp::iostream& stream, FrameReader& reader) {
-  while (true) {
-    if (auto frame = reader.next()) return std::move(*frame);
-    char byte = 0;
-    if (!stream.get(byte)) throw FrameError("the coordinator hung up");
-    reader.append({&byte, 1});
+// Connects in the role of `rank`, and runs `body` with the proved connection.
+void visit(const std::string& run_directory, uint32_t rank, const std::string& token_file,
+           const std::function<asio::awaitable<void>(PeerLink&)>& body) {
+  asio::io_context context;
+  PeerLink link(context, address_of(run_directory), /*generation=*/0, rank);
+  std::exception_ptr failure;
+  bool is_done = false;
+  asio::co_spawn(context, talk(link, token_file, body), [&](std::exception_ptr error) {
+    failure = error;
+    is_done = true;
+  });
+  context.run_for(kPatience);
+  const std::string who = "the coordinator of " + run_directory;
+  if (!is_done) throw ConfigError(who + " does not answer; it may have been killed");
+  try {
+    if (failure) std::rethrow_exception(failure);
+  } catch (const boost::system::system_error& error) {
+    throw ConfigError(who + " does not answer (" + error.code().message() +
+                      "); it may have been killed");
+  } catch (const FrameError& error) {
+    throw ConfigError(who + ": " + error.what());
   }
 }
 
 }  // namespace
 
-std::string fetch_status(const std::string& run_directory) {
-  const json address = read_address(run_directory);
-  auto stream = connect(run_directory, address, "status_port");
-  stream << "GET /status.json HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n" << std::flush;
-  const std::string reply{std::istreambuf_iterator<char>(stream), {}};
-  const auto body = reply.find("\r\n\r\n");
-  if (body == std::string::npos || reply.find(" 200 ") > reply.find("\r\n")) {
-    throw ConfigError("the coordinator of " + run_directory + " gave no status");
-  }
-  return reply.substr(body + 4);
+std::string fetch_status(const std::string& run_directory, const std::string& token_file) {
+  std::string status;
+  visit(run_directory, kReaderRank, token_file, [&](PeerLink& link) -> asio::awaitable<void> {
+    const json nothing = json::object();
+    co_await link.send(MessageType::kStatus, nothing);
+    const Frame answer = co_await link.receive();
+    status = answer.payload;
+  });
+  return status;
 }
 
-void request_stop(const std::string& run_directory, const std::string& why) {
-  const json address = read_address(run_directory);
-  const SecretKey token = load_token(address.at("token_file").get<std::string>());
-  auto stream = connect(run_directory, address, "control_port");
-  WorkerHandshake handshake(token, 0, kOperatorRank, HelloMessage{::getpid()});
-  FrameReader reader;
-  stream << encode_frame(handshake.hello()) << std::flush;
-  const Frame proof = handshake.answer(read_frame(stream, reader));
-  stream << encode_frame(proof) << std::flush;
-  reader.expect_seals(handshake.keys().to_worker);
-  if (read_frame(stream, reader).type != MessageType::kWelcome) {
-    throw FrameError("the coordinator refused");
-  }
-  const Frame stop{MessageType::kStop, 0, kOperatorRank, 0, StopMessage{why}.encode().dump()};
-  stream << encode_frame(stop, &handshake.keys().to_coordinator) << std::flush;
+void request_stop(const std::string& run_directory, const std::string& why,
+                  const std::string& token_file) {
+  visit(run_directory, kOperatorRank, token_file, [&](PeerLink& link) -> asio::awaitable<void> {
+    const json stop = StopMessage{why}.encode();
+    co_await link.send(StopMessage::kType, stop);
+  });
 }
 
 }  // namespace espalier

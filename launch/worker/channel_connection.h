@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -26,6 +27,12 @@ class ChannelConnection {
     uint32_t generation = 1;
     int rank = 0;
     double grace_s = 120;  // a coordinator that is away this long is gone for good
+    // This generation is over: a newer one runs, or the coordinator wants this rank to end. On the
+    // channel's thread; the training thread may wait for ever in an exchange with ranks that are no
+    // more, so it is not asked.
+    std::function<void(const std::string& why)> on_over;
+    // Added to every beat.
+    std::function<BeatMessage::Exchange()> exchange;
   };
 
   ChannelConnection(const Options& options, Mailbox& mailbox);
@@ -46,6 +53,7 @@ class ChannelConnection {
   boost::asio::awaitable<void> send(std::shared_ptr<Link> link);
   boost::asio::awaitable<void> receive(std::shared_ptr<Link> link);
   void handle(const Frame& frame);
+  void is_over(const std::string& why);
 
   const Options options_;
   Mailbox& mailbox_;

@@ -71,9 +71,9 @@ void Mailbox::sent(uint64_t id) {
   changed_.notify_all();
 }
 
-void Mailbox::add_beat() {
+void Mailbox::add_beat(std::optional<BeatMessage::Exchange> exchange) {
   const std::lock_guard lock(mutex_);
-  const BeatMessage beat{step_, phase_, work_};
+  const BeatMessage beat{step_, phase_, work_, std::move(exchange)};
   push_back(beat.kType, beat.encode());
   if (!metrics_) return;
   push_back(metrics_->kType, metrics_->encode());

@@ -52,7 +52,7 @@ class Mailbox {
   std::optional<Outgoing> next();
   void sent(uint64_t id);
   // Queues a beat, and the newest numbers when there are any.
-  void add_beat();
+  void add_beat(std::optional<BeatMessage::Exchange> exchange = std::nullopt);
 
   void connected();
   void disconnected();

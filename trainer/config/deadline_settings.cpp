@@ -19,6 +19,12 @@ void declare_watching(Settings& s, DeadlineConfig& c) {
          .unit = "seconds",
          .min = 3,
          .max = kWeek_s});
+  s.add("deadline.hung_up", c.hung_up,
+        {.help = "A rank on another host whose connection closed comes back within so long, or is "
+                 "taken for dead.",
+         .unit = "seconds",
+         .min = 0.5,
+         .max = 3600});
   s.add("deadline.setup", c.setup,
         {.help = "The longest time without progress while a process starts, builds a stage or "
                  "winds down, and from the launch until every rank has joined.",
@@ -70,6 +76,24 @@ void declare_ending(Settings& s, DeadlineConfig& c) {
          .max = kWeek_s});
 }
 
+void declare_hosts(Settings& s, DeadlineConfig& c) {
+  s.add("deadline.host_answer", c.host_answer,
+        {.help = "How long a host may take to run a command before it counts as away.",
+         .unit = "seconds",
+         .min = 1,
+         .max = 600});
+  s.add("deadline.host_retry", c.host_retry,
+        {.help = "How often hosts that are away are looked for.",
+         .unit = "seconds",
+         .min = 1,
+         .max = 86400});
+  s.add("deadline.hosts", c.hosts,
+        {.help = "How long a launch waits for enough hosts; then the run ends with 75.",
+         .unit = "seconds",
+         .min = 0,
+         .max = kWeek_s});
+}
+
 void declare_starting_again(Settings& s, DeadlineConfig& c) {
   s.add("deadline.backoff_base", c.backoff_base,
         {.help = "The wait before a relaunch; it doubles with every launch that brought no new "
@@ -106,6 +130,7 @@ void refuse_unless(bool holds, const std::string& origin, const std::string& wha
 void declare_deadline_settings(Settings& settings, DeadlineConfig& config) {
   declare_watching(settings, config);
   declare_ending(settings, config);
+  declare_hosts(settings, config);
   declare_starting_again(settings, config);
   declare_transports(settings, config);
 }

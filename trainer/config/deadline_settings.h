@@ -12,6 +12,8 @@ struct DeadlineConfig {
   // Without a beat; ranks beat once a second.
   double suspect_after = 5;
   double dead_after = 15;
+  // A rank on another host whose connection closed: it comes back, or is taken for dead.
+  double hung_up = 2;
   // Without progress, by phase. A step's is the larger of the floor and the factor times the
   // slowest of the latest steps.
   double setup = 900;
@@ -24,6 +26,11 @@ struct DeadlineConfig {
   double kill_grace = 10;
   double lost_rank_grace = 5;
   double coordinator_away = 120;
+  // Hosts: how long one may take to answer, how often those that are away are looked for, and how
+  // long a launch waits for enough of them.
+  double host_answer = 8;
+  double host_retry = 10;
+  double hosts = 1800;
   // Starting again.
   double backoff_base = 1;
   double backoff_cap = 300;

@@ -119,6 +119,12 @@ std::vector<std::string> fields_needed(const RunConfig& config, const std::strin
   return fields;
 }
 
+bool divides_batches(const RunConfig& config, int world_size) {
+  return std::all_of(config.stages.begin(), config.stages.end(), [&](const StageConfig& stage) {
+    return stage.batch_size % (stage.micro_batch_size * world_size) == 0;
+  });
+}
+
 void validate_for_world(const RunConfig& config, int world_size) {
   for (const StageConfig& stage : config.stages) {
     const int64_t unit = stage.micro_batch_size * world_size;

@@ -156,6 +156,8 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
 
 // What needs the world size: batches that divide. Throws ConfigError with the nearest right sizes.
 void validate_for_world(const RunConfig& config, int world_size);
+// Whether every stage's batch is whole micro-batches for so many ranks.
+bool divides_batches(const RunConfig& config, int world_size);
 
 // Names that refer to nothing, kinds that do not fit: what is wrong before any data is read.
 void validate(const RunConfig& config);

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "launch/coordinator/host_slots.h"
+
 namespace espalier {
 
 // What starts the ranks of one launch.
@@ -17,11 +19,6 @@ enum class LauncherKind {
 std::string_view name_of(LauncherKind kind);
 // Throws ConfigError that says which there are.
 LauncherKind parse_launcher(std::string_view name);
-
-struct HostSlots {
-  std::string name;
-  int slots = 1;
-};
 
 struct LaunchRequest {
   LauncherKind launcher = LauncherKind::kMpirun;

@@ -13,7 +13,7 @@ namespace espalier {
 // A coordinator of two ranks, and a clock that the test moves.
 class CoordinatorOfTwo : public testing::Test {
  protected:
-  CoordinatorOfTwo() : machine_(/*world_size=*/2, DeadlineConfig{}, [] { return 1.0; }) {}
+  CoordinatorOfTwo() : machine_(WorldChoice{{2}, false}, DeadlineConfig{}, [] { return 1.0; }) {}
 
   void tell(const CoordinatorEvent& event) {
     for (auto& action : machine_.handle(event, now_)) actions_.push_back(std::move(action));

@@ -12,7 +12,7 @@ namespace {
 class RandomPlay {
  public:
   explicit RandomPlay(uint32_t seed)
-      : rng_(seed), machine_(/*world_size=*/2, DeadlineConfig{}, [] { return 0.5; }) {
+      : rng_(seed), machine_(WorldChoice{{2}, false}, DeadlineConfig{}, [] { return 0.5; }) {
     tell(CoordinatorStart{});
   }
 

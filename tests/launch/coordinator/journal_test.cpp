@@ -26,10 +26,10 @@ class JournalFile : public testing::Test {
 TEST_F(JournalFile, ReplaysWhatWasAppended) {
   {
     Journal journal(path_);
-    journal.launched(1, 100, 555, "job");
+    journal.launched(1, 100, 555, 2, "job");
     journal.committed(1, 40);
     journal.launcher_ended(1, 137);
-    journal.launched(2, 200, 777, "job");
+    journal.launched(2, 200, 777, 2, "job");
   }
   const Journal again(path_);
   EXPECT_EQ(again.state().generation, 2u);
@@ -42,7 +42,7 @@ TEST_F(JournalFile, ReplaysWhatWasAppended) {
 TEST_F(JournalFile, ForgetsALastRecordThatWasTornAtAnyByte) {
   {
     Journal journal(path_);
-    journal.launched(1, 100, 555, "job");
+    journal.launched(1, 100, 555, 2, "job");
   }
   const size_t whole = read().size();
   {
@@ -65,7 +65,7 @@ TEST_F(JournalFile, ForgetsALastRecordThatWasTornAtAnyByte) {
 TEST_F(JournalFile, CountsAGenerationThatMayHaveBeenLaunched) {
   {
     Journal journal(path_);
-    journal.launched(1, 100, 555, "job");
+    journal.launched(1, 100, 555, 2, "job");
     journal.launcher_ended(1, 137);
     journal.launching(2);
   }

@@ -141,7 +141,7 @@ TEST(CoordinatorWithOtherDeadlines, UsesThoseOfItsSettings) {
   DeadlineConfig deadlines;
   deadlines.step_floor = 7;
   deadlines.launches_without_commit = 1;
-  Coordinator machine(/*world_size=*/1, deadlines, [] { return 0.0; });
+  Coordinator machine(WorldChoice{{1}, false}, deadlines, [] { return 0.0; });
   machine.handle(CoordinatorStart{}, 0);
   machine.handle(RankJoined{1, 0, 2000}, 0);
   Seconds now = 0;

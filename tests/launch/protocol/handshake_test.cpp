@@ -9,10 +9,12 @@
 namespace espalier {
 namespace {
 
+RoleTokens workers(const SecretKey& token) { return {token, random_key(), random_key()}; }
+
 TEST(Handshake, GivesBothSidesTheSameKeysAndDifferentOnesByDirection) {
   const SecretKey token = random_key();
   WorkerHandshake worker(token, 2, 1, HelloMessage{42});
-  CoordinatorHandshake coordinator(token);
+  CoordinatorHandshake coordinator(workers(token));
 
   coordinator.check(worker.answer(coordinator.challenge(worker.hello())));
 
@@ -23,14 +25,14 @@ TEST(Handshake, GivesBothSidesTheSameKeysAndDifferentOnesByDirection) {
 
 TEST(Handshake, MakesTheWorkerRefuseACoordinatorWithTheWrongToken) {
   WorkerHandshake worker(random_key(), 1, 0, HelloMessage{});
-  CoordinatorHandshake impostor(random_key());
+  CoordinatorHandshake impostor(workers(random_key()));
   EXPECT_THROW(worker.answer(impostor.challenge(worker.hello())), FrameError);
 }
 
 TEST(Handshake, MakesTheCoordinatorRefuseAWorkerWithTheWrongToken) {
   const SecretKey token = random_key();
   WorkerHandshake worker(token, 1, 0, HelloMessage{});
-  CoordinatorHandshake coordinator(token);
+  CoordinatorHandshake coordinator(workers(token));
   const Frame challenge = coordinator.challenge(worker.hello());
   Frame guessed = worker.answer(challenge);
   guessed.payload = nlohmann::json{{"proof", to_hex(random_key())}}.dump();
@@ -40,11 +42,11 @@ TEST(Handshake, MakesTheCoordinatorRefuseAWorkerWithTheWrongToken) {
 TEST(Handshake, RefusesARecordedHandshake) {
   const SecretKey token = random_key();
   WorkerHandshake worker(token, 1, 0, HelloMessage{});
-  CoordinatorHandshake first(token);
+  CoordinatorHandshake first(workers(token));
   const Frame proof = worker.answer(first.challenge(worker.hello()));
   first.check(proof);
 
-  CoordinatorHandshake second(token);
+  CoordinatorHandshake second(workers(token));
   second.challenge(worker.hello());
   EXPECT_THROW(second.check(proof), FrameError);
 }
@@ -54,12 +56,12 @@ TEST(Handshake, BindsGenerationAndRankIntoTheProof) {
   WorkerHandshake worker(token, 1, 0, HelloMessage{});
   Frame altered = worker.hello();
   altered.generation = 2;
-  CoordinatorHandshake coordinator(token);
+  CoordinatorHandshake coordinator(workers(token));
   EXPECT_THROW(worker.answer(coordinator.challenge(altered)), FrameError);
 }
 
 TEST(Handshake, RefusesStepsOutOfOrder) {
-  CoordinatorHandshake coordinator(random_key());
+  CoordinatorHandshake coordinator(workers(random_key()));
   EXPECT_THROW(coordinator.check({MessageType::kProof, 1, 0, 1, "{}"}), FrameError);
   EXPECT_THROW(coordinator.challenge({MessageType::kBeat, 1, 0, 0, "{}"}), FrameError);
   EXPECT_THROW(coordinator.challenge({MessageType::kHello, 1, 0, 0, R"({"nonce":"12"})"}),

@@ -7,18 +7,27 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 
 #include "launch/coordinator/control_server.h"
 #include "launch/coordinator/rank_messages.h"
+#include "launch/protocol/coordinator_address.h"
 #include "launch/protocol/handshake.h"
+#include "launch/protocol/tls.h"
+#include "launch/protocol/token.h"
+#include "launch/status/coordinator_client.h"
+#include "trainer/errors.h"
 
 namespace espalier {
 namespace {
@@ -34,16 +43,20 @@ bool eventually(const std::function<bool()>& condition) {
   return false;
 }
 
+std::string read_text(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 // A coordinator's listening half, with a thread of its own.
 class Server {
  public:
-  Server(const fs::path& directory, uint32_t generation)
-      : token_(load_or_create_token(directory / "token")),
-        control_(context_, token_, 8,
+  Server(const fs::path& directory, uint32_t generation, const fs::path& tls_folder = {})
+      : control_(context_, options(directory, tls_folder),
                  {[generation](const PeerIdentity& peer) {
-                    return std::string(peer.generation == generation || peer.rank == kOperatorRank
-                                           ? ""
-                                           : "is over");
+                    const bool is_fine =
+                        peer.role() != Role::kWorker || peer.generation == generation;
+                    return std::string(is_fine ? "" : "is over");
                   },
                   [this](const PeerIdentity&) { ++joins; },
                   [this](const PeerIdentity& peer, MessageType type, const json& payload) {
@@ -55,12 +68,16 @@ class Server {
                       control_.send(static_cast<int>(peer.rank), CheckpointCommitMessage{step});
                     }
                   },
-                  [this](const PeerIdentity&) { ++hang_ups; }}),
+                  [this](const PeerIdentity&) { ++hang_ups; },
+                  [] {
+                    return json{{"state", "RUNNING"}};
+                  }}),
         port_(control_.port()) {
-    const json address = {{"host", "127.0.0.1"},
-                          {"control_port", port_},
-                          {"token_file", (directory / "token").string()}};
-    std::ofstream(directory / "coordinator.json") << address.dump();
+    CoordinatorAddress address;
+    address.control_port = port_;
+    address.tokens = directory / "tokens";
+    if (!tls_folder.empty()) address.certificate = read_text(tls_folder / "certificate.pem");
+    std::ofstream(directory / "coordinator.json") << address.text();
     thread_ = std::thread([this] { context_.run(); });
   }
   ~Server() {
@@ -98,10 +115,16 @@ class Server {
   std::atomic<bool> allow_commits = true;
 
  private:
+  static ControlServer::Options options(const fs::path& directory, const fs::path& tls_folder) {
+    ControlServer::Options out;
+    out.tokens = load_or_create_tokens(directory / "tokens");
+    if (!tls_folder.empty()) out.tls = tls_of_coordinator(CertificateFiles(tls_folder));
+    return out;
+  }
+
   boost::asio::io_context context_;
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_{
       context_.get_executor()};
-  SecretKey token_;
   std::mutex mutex_;
   std::vector<std::pair<MessageType, json>> messages_;
   ControlServer control_;
@@ -117,7 +140,11 @@ class ControlChannelTest : public testing::Test {
   }
   void TearDown() override { fs::remove_all(directory_); }
   ControlChannel::Options options(double grace_s = 60) const {
-    return {directory_ / "coordinator.json", 3, 0, grace_s};
+    ControlChannel::Options out;
+    out.address_file = directory_ / "coordinator.json";
+    out.generation = 3;
+    out.grace_s = grace_s;
+    return out;
   }
   fs::path directory_;
 };
@@ -253,11 +280,100 @@ std::string answer_to_a_beat(uint16_t port, const SecretKey& token, const json& 
 
 TEST_F(ControlChannelTest, IsClosedByTheCoordinatorOnAPhaseThatDoesNotExist) {
   Server server(directory_, 3);
-  const SecretKey token = load_token(directory_ / "token");
+  const SecretKey token = load_token(directory_ / "tokens/worker");
   EXPECT_EQ(answer_to_a_beat(server.port(), token, {{"step", 4}, {"phase", "lunch"}}), "");
   EXPECT_TRUE(eventually([&] { return server.hang_ups == 1; }));
   EXPECT_EQ(server.refused(), 1);
   EXPECT_TRUE(server.find(MessageType::kBeat).is_null());
+}
+
+TEST_F(ControlChannelTest, TellsTheRankThatItsGenerationIsOver) {
+  Server server(directory_, 4);
+  auto old = options();
+  std::promise<std::string> why;
+  old.on_over = [&](const std::string& text) { why.set_value(text); };
+  ControlChannel channel(old);
+  EXPECT_EQ(why.get_future().get(), "is over");
+}
+
+TEST_F(ControlChannelTest, TellsTheRankToEndWhenTheCoordinatorSaysSo) {
+  Server server(directory_, 3);
+  auto mine = options();
+  std::promise<std::string> why;
+  mine.on_over = [&](const std::string& text) { why.set_value(text); };
+  ControlChannel channel(mine);
+  ASSERT_TRUE(eventually([&] { return server.joins == 1; }));
+  server.send(EndMessage{"the launcher has ended"});
+  EXPECT_EQ(why.get_future().get(), "the launcher has ended");
+}
+
+TEST_F(ControlChannelTest, WorksOverTls) {
+  make_certificate(directory_ / "tls", {"head", "10.1.2.3"});
+  Server server(directory_, 3, directory_ / "tls");
+  ControlChannel channel(options());
+  EXPECT_TRUE(server.got(MessageType::kBeat));
+  EXPECT_TRUE(channel.approve_commit(40));
+}
+
+TEST_F(ControlChannelTest, ShowsAReaderTheStatusAndAnOperatorMayStop) {
+  make_certificate(directory_ / "tls", {});
+  Server server(directory_, 3, directory_ / "tls");
+  EXPECT_EQ(json::parse(fetch_status(directory_))["state"], "RUNNING");
+  request_stop(directory_, "enough");
+  EXPECT_TRUE(server.got(MessageType::kStop));
+}
+
+TEST_F(ControlChannelTest, GivesNoRoleToTheTokenOfAnother) {
+  Server server(directory_, 3);
+  EXPECT_THROW(request_stop(directory_, "x", directory_ / "tokens/reader"), ConfigError);
+  EXPECT_THROW(request_stop(directory_, "x", directory_ / "tokens/worker"), ConfigError);
+  EXPECT_THROW(fetch_status(directory_, directory_ / "tokens/operator"), ConfigError);
+  EXPECT_TRUE(server.find(MessageType::kStop).is_null());
+}
+
+TEST_F(ControlChannelTest, DoesNotTalkToAServerThatShowsAnotherCertificate) {
+  make_certificate(directory_ / "tls", {});
+  make_certificate(directory_ / "other", {});
+  Server server(directory_, 3, directory_ / "tls");
+  CoordinatorAddress address = CoordinatorAddress::load(directory_ / "coordinator.json");
+  address.certificate = read_text(directory_ / "other/certificate.pem");
+  std::ofstream(directory_ / "coordinator.json") << address.text();
+  EXPECT_THROW(fetch_status(directory_), ConfigError);
+}
+
+TEST_F(ControlChannelTest, SpeaksNoTlsBefore13) {
+  make_certificate(directory_ / "tls", {});
+  Server server(directory_, 3, directory_ / "tls");
+  boost::asio::io_context context;
+  namespace ssl = boost::asio::ssl;
+  ssl::context old(ssl::context::tlsv12_client);
+  ssl::stream<boost::asio::ip::tcp::socket> stream(context, old);
+  stream.lowest_layer().connect({boost::asio::ip::address_v4::loopback(), server.port()});
+  boost::system::error_code error;
+  stream.handshake(ssl::stream_base::client, error);
+  EXPECT_TRUE(error);
+}
+
+TEST_F(ControlChannelTest, LetsARankInWhileStrangersHoldEveryPlace) {
+  Server server(directory_, 3);
+  boost::asio::io_context context;
+  std::vector<boost::asio::ip::tcp::socket> strangers;
+  for (int i = 0; i < 300; ++i) {  // they say nothing, and are let wait for five seconds
+    auto& stranger = strangers.emplace_back(context);
+    stranger.connect({boost::asio::ip::address_v4::loopback(), server.port()});
+  }
+  ControlChannel channel(options());
+  EXPECT_TRUE(server.got(MessageType::kBeat));
+  EXPECT_EQ(server.joins, 1);
+}
+
+TEST(ListenAddress, NeedsTlsForAnythingButLoopback) {
+  EXPECT_EQ(listen_address("127.0.0.1", false), "127.0.0.1");
+  EXPECT_EQ(listen_address("localhost", false), "127.0.0.1");
+  EXPECT_EQ(listen_address("0.0.0.0", true), "0.0.0.0");
+  EXPECT_THROW(listen_address("0.0.0.0", false), ConfigError);
+  EXPECT_THROW(listen_address("10.1.2.3", false), ConfigError);
+  EXPECT_THROW(listen_address("no such host.invalid", true), ConfigError);
 }
 
 }  // namespace
