@@ -82,6 +82,13 @@ std::string status_line(const std::string& pid, const std::string& key) {
   return "";
 }
 
+std::string command_line(const std::string& pid) {
+  std::ifstream file("/proc/" + pid + "/cmdline");
+  std::string out;
+  for (std::string word; std::getline(file, word, '\0');) out += (out.empty() ? "" : " ") + word;
+  return out;
+}
+
 std::vector<HostProcess> processes_in(const std::string& pid_namespace) {
   std::vector<HostProcess> out;
   for (const auto& entry : fs::directory_iterator("/proc")) {
@@ -97,8 +104,7 @@ std::vector<HostProcess> processes_in(const std::string& pid_namespace) {
     if (pids.empty()) continue;
     process.pid_in_host = std::stoi(pids.substr(pids.find_last_of('\t') + 1));
     if (process.pid_in_host == 1) continue;
-    process.command = read_text(entry.path() / "cmdline");
-    std::replace(process.command.begin(), process.command.end(), '\0', ' ');
+    process.command = command_line(pid);
     out.push_back(process);
   }
   return out;
