@@ -84,9 +84,16 @@ void Coordinator::on_stop_again(const StopRequested& event) {
 void Coordinator::on_launcher_exited(const LauncherExited& event) {
   if (finish_if_over(event)) return;
   if (growing_ && !failure_) return allocate();
-  relaunch_or_give_up(failure_.value_or(
-      Failure{FailureClass::kCrash,
-              "the launcher ended with status " + std::to_string(event.exit_status), -1}));
+  if (!failure_) {
+    const std::string ended = "the launcher ended with status " + std::to_string(event.exit_status);
+    const auto first = watch_.first_to_hang_up();
+    if (first) {
+      fail({FailureClass::kCrash, first->what + ", and " + ended, first->rank});
+    } else {
+      failure_ = Failure{FailureClass::kCrash, ended, -1};
+    }
+  }
+  relaunch_or_give_up(*failure_);
 }
 
 // Whether the end of this launch is the end of the run.

@@ -155,6 +155,17 @@ std::optional<RankWatch::Trouble> RankWatch::find_lost(Seconds now) const {
   return std::nullopt;
 }
 
+std::optional<RankWatch::Trouble> RankWatch::first_to_hang_up() const {
+  const RankView* first = nullptr;
+  for (const RankView& view : ranks_) {
+    if (!is_watched(view) || !view.hung_up_at) continue;
+    if (first == nullptr || *view.hung_up_at < *first->hung_up_at) first = &view;
+  }
+  if (first == nullptr) return std::nullopt;
+  const int rank = static_cast<int>(first - ranks_.data());
+  return Trouble{rank, rank_text(rank, *first) + " hung up"};
+}
+
 std::optional<RankWatch::Trouble> RankWatch::find_silent(Seconds now) const {
   for (size_t i = 0; i < ranks_.size(); ++i) {
     const RankView& view = ranks_[i];

@@ -64,6 +64,9 @@ class RankWatch {
   // Call it several times a second. `launched_at`: since when the missing ranks are awaited.
   Findings check(Seconds now, Seconds launched_at);
 
+  // Whose connection closed first, without a goodbye: it most likely pulled the others with it.
+  std::optional<Trouble> first_to_hang_up() const;
+
   // The longest time without progress in a phase, as things stand.
   Seconds deadline(Phase phase) const;
   Seconds step_deadline() const;

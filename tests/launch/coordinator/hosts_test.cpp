@@ -118,6 +118,21 @@ TEST_F(CoordinatorOfHosts, NamesAHostWhoseRanksAllHungUpWithinThreeSeconds) {
       << said;
 }
 
+TEST_F(CoordinatorOfHosts, NamesTheRankThatHungUpFirstWhenTheLauncherIsQuicker) {
+  tell(CoordinatorStart{});
+  tell(HostsFound{hosts({true, true})});
+  come_up(4);
+  pass(5, 4);
+  for (int rank : {3, 0, 1, 2}) {
+    now_ += 0.1;
+    tell(RankHungUp{machine_.generation(), rank, /*process_gone=*/false});
+  }
+  tell(LauncherExited{137});
+  EXPECT_NE(notes().find("failure: rank 3 (pid 2003 on host b) hung up, and the launcher ended "
+                         "with status 137"),
+            std::string::npos);
+}
+
 TEST_F(CoordinatorOfHosts, ForgivesARankThatHungUpAndCameBack) {
   tell(CoordinatorStart{});
   tell(HostsFound{hosts({true, true})});

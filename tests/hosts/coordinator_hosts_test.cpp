@@ -1,0 +1,236 @@
+// `espalier launch` over several hosts: ranks, hosts and networks fail, and the run goes on. Hosts
+// are namespaces of this machine; everything else is real.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "fault/program.h"
+#include "hosts/namespace_hosts.h"
+#include "launch/protocol/tls.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+using nlohmann::json;
+
+constexpr double kPatience_s = 600;
+
+class CoordinatorHosts : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = NamespaceHosts::why_not(); !reason.empty()) {
+      GTEST_SKIP() << reason;
+    }
+    name_ = testing::UnitTest::GetInstance()->current_test_info()->name();
+  }
+  void TearDown() override {
+    program_.reset();
+    if (!hosts_ || !HasFailure()) return;
+    for (const auto& entry : fs::recursive_directory_iterator(hosts_->directory())) {
+      const auto extension = entry.path().extension();
+      if (!entry.is_regular_file() || (extension != ".log" && extension != ".txt")) continue;
+      std::printf("---- %s\n%s\n", entry.path().c_str(), read_text(entry.path()).c_str());
+    }
+    std::printf("---- events\n%s\n", events().c_str());
+  }
+
+  void make_hosts(const Strings& names) {
+    workers_ = names;
+    Strings all = names;
+    all.insert(all.begin(), "head");
+    hosts_ = std::make_unique<NamespaceHosts>(all);
+    make_certificate(hosts_->directory() / "tls", {hosts_->address("head")});
+    std::ofstream file(hosts_->directory() / "hosts");
+    for (const auto& name : names) file << name << " slots=2\n";
+  }
+
+  fs::path run(const std::string& name) const { return hosts_->directory() / name; }
+  fs::path run() const { return run(name_); }
+
+  Strings launch(const std::string& name, int steps) const {
+    Strings out = {ESPALIER_PROGRAM, "launch",
+                   std::string(ESPALIER_SOURCE_DIR) + "/tests/fault/tiny.toml", "--hosts",
+                   hosts_->directory() / "hosts", "--min", "2", "--listen", hosts_->address("head"),
+                   "--tls", hosts_->directory() / "tls", "--agent",
+                   std::string(ESPALIER_SOURCE_DIR) + "/tests/hosts/agent"};
+    // 24 samples are whole micro-batches of one for 2, 4, 6 and 8 ranks.
+    for (const std::string& setting :
+         {"run.directory=" + run(name).string(), "stage.codes.steps=" + std::to_string(steps),
+          std::string("stage.codes.batch_size=24"), std::string("stage.codes.micro_batch_size=1"),
+          std::string("stage.both.batch_size=24"), std::string("stage.both.micro_batch_size=1"),
+          std::string("stage.both.steps=10"), std::string("evaluation.max_samples=16"),
+          std::string("log.every_steps=1"), std::string("deadline.suspect_after=3"),
+          std::string("deadline.dead_after=8"), std::string("deadline.host_answer=4"),
+          std::string("deadline.host_retry=3")}) {
+      out.insert(out.end(), {"--set", setting});
+    }
+    return out;
+  }
+  void start(int steps) {
+    program_ = hosts_->run("head", launch(name_, steps), hosts_->directory() / (name_ + ".txt"));
+  }
+  // The same job, undisturbed.
+  void train_reference(int steps) {
+    auto reference = hosts_->run("head", launch("reference", steps),
+                                 hosts_->directory() / "reference.txt");
+    ASSERT_EQ(reference->wait(kPatience_s), 0) << reference->output();
+  }
+
+  std::string events() const { return read_text(run() / "events.jsonl"); }
+  bool says(const std::string& text, double within_s = kPatience_s) const {
+    return eventually(within_s, [&] {
+      return events().find(text) != std::string::npos || !program_->is_running();
+    }) && events().find(text) != std::string::npos;
+  }
+  // Trained `steps` more than now, all of them with something to go on from.
+  bool trains_on(int64_t steps) const {
+    const int64_t before = trained_steps(run());
+    const int64_t saved = newest_checkpoint(run());
+    return eventually(kPatience_s, [&] {
+      return trained_steps(run()) >= before + steps && newest_checkpoint(run()) > saved;
+    });
+  }
+  int generation() const {
+    int found = 0;
+    hosts_->within("head", [&] { found = generation_of(run()); });
+    return found;
+  }
+  // The real process of a rank, and the number that it has on its host.
+  std::pair<int, int> process_of(int rank, const std::string& host) const {
+    int pid = 0;
+    hosts_->within("head", [&] { pid = pid_of_rank(run(), rank); });
+    return {hosts_->pid_in_root(host, pid), pid};
+  }
+  double seconds_until(const std::string& text) const {
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_TRUE(says(text, 60)) << text;
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  static std::map<int64_t, double> losses_of(const fs::path& run) {
+    std::ifstream file(run / "metrics.jsonl");
+    std::map<int64_t, double> losses;
+    for (std::string line; std::getline(file, line);) {
+      const json entry = json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (!entry.is_object() || !entry.contains("total_loss")) continue;
+      losses[entry.value("global_step", int64_t{-1})] = entry["total_loss"].get<double>();
+    }
+    return losses;
+  }
+  void expect_weights_of_reference() const {
+    EXPECT_EQ(newest_checkpoint(run()), newest_checkpoint(run("reference")));
+    EXPECT_TRUE(final_weights(run()) == final_weights(run("reference")));
+  }
+  // The same samples in the same steps: other ranks only add them up in another order.
+  void expect_losses_of_reference() const {
+    const auto expected = losses_of(run("reference"));
+    const auto got = losses_of(run());
+    ASSERT_GT(expected.size(), 20u);
+    ASSERT_EQ(got.size(), expected.size());
+    for (const auto& [step, loss] : expected) {
+      ASSERT_TRUE(got.contains(step)) << step;
+      EXPECT_NEAR(got.at(step), loss, 1e-5 * std::abs(loss)) << "step " << step;
+    }
+  }
+  void expect_nothing_left() const {
+    for (const auto& name : workers_) {
+      EXPECT_TRUE(eventually(15, [&] { return hosts_->processes(name).empty(); })) << name;
+    }
+  }
+
+  std::unique_ptr<NamespaceHosts> hosts_;
+  Strings workers_;
+  std::string name_;
+  std::unique_ptr<Program> program_;
+};
+
+TEST_F(CoordinatorHosts, ARankKilledOnEachHostChangesNoBitOfTheResult) {
+  make_hosts({"a", "b"});
+  train_reference(80);
+  start(80);
+  for (const auto& [rank, host] : {std::pair(1, "a"), std::pair(2, "b")}) {
+    ASSERT_TRUE(trains_on(10)) << program_->output();
+    const auto [victim, pid_on_host] = process_of(rank, host);
+    ASSERT_GT(victim, 0);
+    ::kill(victim, SIGKILL);
+    const std::string text = "rank " + std::to_string(rank) + " (pid " +
+                             std::to_string(pid_on_host) + " on host " + host + ")";
+    std::printf("%s named after %.1f s\n", text.c_str(), seconds_until(text));
+  }
+  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
+  expect_weights_of_reference();
+  expect_nothing_left();
+}
+
+TEST_F(CoordinatorHosts, AHostThatDiesIsDoneWithoutAndTakenBackWhenItIsOnAgain) {
+  make_hosts({"a", "b"});
+  train_reference(160);
+  start(160);
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  hosts_->kill_host("b");
+  std::printf("host named after %.1f s\n", seconds_until("on host b)"));
+  ASSERT_TRUE(says("generation 2 has 2 of 4 ranks, without b")) << program_->output();
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  hosts_->boot("b");
+  ASSERT_TRUE(says("there is room for 4 ranks again")) << program_->output();
+  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
+  EXPECT_NE(events().find("all 4 ranks have joined"), std::string::npos);
+  expect_losses_of_reference();
+  expect_nothing_left();
+}
+
+TEST_F(CoordinatorHosts, AHostCutOffFor40SecondsIsDoneWithoutAndTakenBack) {
+  make_hosts({"a", "b"});
+  train_reference(240);
+  start(240);
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  const auto cut_at = std::chrono::steady_clock::now();
+  hosts_->partition("b");
+  std::printf("host named after %.1f s of silence\n", seconds_until("on host b) has been silent"));
+  ASSERT_TRUE(says("generation 2 has 2 of 4 ranks, without b")) << program_->output();
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  std::this_thread::sleep_until(cut_at + std::chrono::seconds(40));
+  hosts_->heal("b");
+  ASSERT_TRUE(says("there is room for 4 ranks again")) << program_->output();
+  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
+  expect_losses_of_reference();
+  expect_nothing_left();  // of the first generation either
+}
+
+TEST_F(CoordinatorHosts, ASlowHostIsWaitedFor) {
+  make_hosts({"a", "b"});
+  start(60);
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  hosts_->slow("b", true);
+  std::this_thread::sleep_for(std::chrono::seconds(12));
+  hosts_->slow("b", false);
+  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
+  EXPECT_EQ(events().find("generation 2"), std::string::npos);
+}
+
+TEST_F(CoordinatorHosts, FourHostsLoseOneAndGoOnWithSixRanks) {
+  make_hosts({"a", "b", "c", "d"});
+  train_reference(80);
+  start(80);
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  hosts_->kill_host("c");
+  ASSERT_TRUE(says("generation 2 has 6 of 8 ranks, without c")) << program_->output();
+  hosts_->boot("c");
+  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
+  expect_losses_of_reference();
+  expect_nothing_left();
+}
+
+}  // namespace
+}  // namespace espalier
