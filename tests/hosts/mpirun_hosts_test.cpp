@@ -135,6 +135,20 @@ TEST_F(MpirunHosts, GiveRanksTheVariablesOfMinusXAndMcaParametersButNoOthers) {
   EXPECT_NE(programs_["export"]->output().find("1\n" + place), std::string::npos);
 }
 
+// As with docker0: Open MPI takes the one that is equal for a way to the others, and waits there.
+TEST_F(MpirunHosts, MeetOnTheGivenNetworkWhereAllHostsHaveAnEqualAddressToo) {
+  for (const std::string host : {"head", "a", "b"}) {
+    const auto second =
+        hosts_->run(host,
+                    {"sh", "-ec",
+                     "ip link add docker0 type veth peer name container; ip link set container up; "
+                     "ip address add 172.17.0.1/16 dev docker0; ip link set docker0 up"},
+                    hosts_->directory() / "second.txt");
+    ASSERT_EQ(second->wait(10), 0) << second->output();
+  }
+  train_for_long({"--mca", "btl_tcp_if_include", "10.77.0.0/24"});
+}
+
 TEST_F(MpirunHosts, LoseAllRanksWhenOneIsKilled) {
   Program& program = train_for_long({});
   EXPECT_NE(files_of_open_mpi("a").find("/tmp/ompi.a."), std::string::npos);
