@@ -148,6 +148,7 @@ struct Pipe {
 std::pair<int, int> start_init(int new_namespaces, std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), ESPALIER_HOST_INIT);
   std::vector<char*> pointers;
+  pointers.reserve(arguments.size() + 1);
   for (auto& argument : arguments) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
   Pipe lifeline;
@@ -269,7 +270,7 @@ void NamespaceHosts::boot(const std::string& name) {
   if (host.is_on) throw std::runtime_error("host " + name + " is on already");
   std::vector<std::string> arguments = {"host", name, (directory_ / "network/hosts").string()};
   for (const fs::path& path :
-       {fs::path(ESPALIER_SOURCE_DIR), fs::path(ESPALIER_HOST_INIT).parent_path(), directory_}) {
+       {fs::path(ESPALIER_SOURCE_DIR), fs::path(ESPALIER_BUILD_DIR), directory_}) {
     if (is_below(path, "/tmp")) arguments.insert(arguments.end(), {"keep", path.string()});
   }
   for (const auto& path : node_local_) {
@@ -298,8 +299,7 @@ void NamespaceHosts::slow(const std::string& name, bool is_on) {
   Host& host = find(name);
   host.slowing = {};  // stops it, and waits
   if (!is_on) return;
-  host.slowing = std::jthread([pid_namespace = host.namespaces.pid_namespace](
-                                  std::stop_token is_over) { slow_down(is_over, pid_namespace); });
+  host.slowing = std::jthread(slow_down, host.namespaces.pid_namespace);
 }
 
 std::vector<HostProcess> NamespaceHosts::processes(const std::string& host) const {
