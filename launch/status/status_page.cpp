@@ -27,7 +27,7 @@ polyline{fill:none;stroke:var(--go);stroke-width:1.5;vector-effect:non-scaling-s
 <div class="bar"><i id="done"></i></div>
 <div class="numbers" id="numbers"></div>
 <h2>Loss</h2><svg viewBox="0 0 400 100" preserveAspectRatio="none" role="img" aria-label="loss over steps"><polyline id="curve"/></svg>
-<h2>Ranks</h2><table><thead><tr><th>rank</th><th>pid</th><th>step</th><th>phase</th><th>last beat</th><th>last progress</th></tr></thead><tbody id="ranks"></tbody></table>
+<h2>Ranks</h2><table><thead><tr><th>rank</th><th>host</th><th>pid</th><th>step</th><th>phase</th><th>last beat</th><th>last progress</th><th>waits for</th></tr></thead><tbody id="ranks"></tbody></table>
 <h2>Events</h2><table><tbody id="events"></tbody></table>
 </main><script>
 const el=id=>document.getElementById(id);
@@ -48,7 +48,7 @@ function show(s){
  if(l.length>1){const xs=l.map(x=>x[0]),ys=l.map(x=>x[1]),a=Math.min(...xs),b=Math.max(...xs),c=Math.min(...ys),d=Math.max(...ys);
   el('curve').setAttribute('points',l.map(x=>(400*(x[0]-a)/((b-a)||1)).toFixed(1)+','+(95-90*(x[1]-c)/((d-c)||1)).toFixed(1)).join(' '))}
  el('ranks').textContent='';
- for(const r of s.ranks){const row=el('ranks').insertRow();cell(row,r.rank);cell(row,r.joined?r.pid:'-');cell(row,r.step<0?'-':r.step);cell(row,r.joined?r.phase:'has not joined');cell(row,age(r.beat_age_s),r.suspect);cell(row,age(r.progress_age_s))}
+ for(const r of s.ranks){const row=el('ranks').insertRow();cell(row,r.rank);cell(row,r.host||'-');cell(row,r.joined?r.pid:'-');cell(row,r.step<0?'-':r.step);cell(row,r.joined?r.phase:'has not joined');cell(row,age(r.beat_age_s),r.suspect);cell(row,age(r.progress_age_s));cell(row,r.waits_for?r.waits_for+' (operation '+r.operations+')':'')}
  el('events').textContent='';
  for(const e of [...s.events].reverse()){const row=el('events').insertRow();cell(row,new Date(1000*e.time).toLocaleTimeString());cell(row,'gen '+e.generation);cell(row,e.event,e.event==='failure');cell(row,e.text)}
 }

@@ -49,10 +49,15 @@ class HostilePeers : public testing::TestWithParam<bool> {
   void SetUp() override {
     root_ = fs::path(testing::TempDir()) / ("hostile-" + std::to_string(::getpid()));
     fs::create_directories(root_);
-    std::vector<std::string> command = {
-        ESPALIER_PROGRAM, "launch", std::string(ESPALIER_SOURCE_DIR) + "/tests/fault/tiny.toml",
-        "-n", "2", "--set", "run.directory=" + run().string(), "--set",
-        "stage.codes.steps=1000000"};
+    std::vector<std::string> command = {ESPALIER_PROGRAM,
+                                        "launch",
+                                        std::string(ESPALIER_SOURCE_DIR) + "/tests/fault/tiny.toml",
+                                        "-n",
+                                        "2",
+                                        "--set",
+                                        "run.directory=" + run().string(),
+                                        "--set",
+                                        "stage.codes.steps=1000000"};
     if (GetParam()) {
       make_certificate(root_ / "tls", {});
       command.insert(command.end(), {"--tls", root_ / "tls"});

@@ -25,6 +25,7 @@ using Strings = std::vector<std::string>;
 using nlohmann::json;
 
 constexpr double kPatience_s = 600;
+constexpr int kForLong = 100'000;  // steps: the test ends before
 
 class CoordinatorHosts : public testing::Test {
  protected:
@@ -59,20 +60,21 @@ class CoordinatorHosts : public testing::Test {
   fs::path run() const { return run(name_); }
 
   Strings launch(const std::string& name, int steps) const {
-    Strings out = {ESPALIER_PROGRAM, "launch",
-                   std::string(ESPALIER_SOURCE_DIR) + "/tests/fault/tiny.toml", "--hosts",
-                   hosts_->directory() / "hosts", "--min", "2", "--listen", hosts_->address("head"),
-                   "--tls", hosts_->directory() / "tls", "--agent",
+    Strings out = {ESPALIER_PROGRAM,
+                   "launch",
+                   std::string(ESPALIER_SOURCE_DIR) + "/tests/hosts/patches.toml",
+                   "--hosts",
+                   hosts_->directory() / "hosts",
+                   "--min",
+                   "2",
+                   "--listen",
+                   hosts_->address("head"),
+                   "--tls",
+                   hosts_->directory() / "tls",
+                   "--agent",
                    std::string(ESPALIER_SOURCE_DIR) + "/tests/hosts/agent"};
-    // 24 samples are whole micro-batches of one for 2, 4, 6 and 8 ranks.
     for (const std::string& setting :
-         {"run.directory=" + run(name).string(), "stage.codes.steps=" + std::to_string(steps),
-          std::string("stage.codes.batch_size=24"), std::string("stage.codes.micro_batch_size=1"),
-          std::string("stage.both.batch_size=24"), std::string("stage.both.micro_batch_size=1"),
-          std::string("stage.both.steps=10"), std::string("evaluation.max_samples=16"),
-          std::string("log.every_steps=1"), std::string("deadline.suspect_after=3"),
-          std::string("deadline.dead_after=8"), std::string("deadline.host_answer=4"),
-          std::string("deadline.host_retry=3")}) {
+         {"run.directory=" + run(name).string(), "stage.patches.steps=" + std::to_string(steps)}) {
       out.insert(out.end(), {"--set", setting});
     }
     return out;
@@ -80,18 +82,34 @@ class CoordinatorHosts : public testing::Test {
   void start(int steps) {
     program_ = hosts_->run("head", launch(name_, steps), hosts_->directory() / (name_ + ".txt"));
   }
-  // The same job, undisturbed.
+  // The same job, undisturbed: to its end, or as far as the other one came.
   void train_reference(int steps) {
-    auto reference = hosts_->run("head", launch("reference", steps),
-                                 hosts_->directory() / "reference.txt");
+    auto reference =
+        hosts_->run("head", launch("reference", steps), hosts_->directory() / "reference.txt");
     ASSERT_EQ(reference->wait(kPatience_s), 0) << reference->output();
+  }
+  void train_reference_as_far() {
+    const int64_t steps = trained_steps(run());
+    auto reference =
+        hosts_->run("head", launch("reference", kForLong), hosts_->directory() / "reference.txt");
+    ASSERT_TRUE(eventually(kPatience_s, [&] { return trained_steps(run("reference")) > steps; }))
+        << reference->output();
+    reference->signal(SIGTERM);
+    ASSERT_EQ(reference->wait(kPatience_s), 75) << reference->output();
+  }
+  // With a checkpoint.
+  void stop() {
+    program_->signal(SIGTERM);
+    ASSERT_EQ(program_->wait(kPatience_s), 75) << program_->output();
   }
 
   std::string events() const { return read_text(run() / "events.jsonl"); }
   bool says(const std::string& text, double within_s = kPatience_s) const {
-    return eventually(within_s, [&] {
-      return events().find(text) != std::string::npos || !program_->is_running();
-    }) && events().find(text) != std::string::npos;
+    return eventually(within_s,
+                      [&] {
+                        return events().find(text) != std::string::npos || !program_->is_running();
+                      }) &&
+           events().find(text) != std::string::npos;
   }
   // Trained `steps` more than now, all of them with something to go on from.
   bool trains_on(int64_t steps) const {
@@ -136,12 +154,14 @@ class CoordinatorHosts : public testing::Test {
   void expect_losses_of_reference() const {
     const auto expected = losses_of(run("reference"));
     const auto got = losses_of(run());
-    ASSERT_GT(expected.size(), 20u);
-    ASSERT_EQ(got.size(), expected.size());
-    for (const auto& [step, loss] : expected) {
-      ASSERT_TRUE(got.contains(step)) << step;
-      EXPECT_NEAR(got.at(step), loss, 1e-5 * std::abs(loss)) << "step " << step;
+    ASSERT_GT(got.size(), 20u);
+    double largest = 0;
+    for (const auto& [step, loss] : got) {
+      ASSERT_TRUE(expected.contains(step)) << step;
+      largest = std::max(largest, std::abs(loss - expected.at(step)) / expected.at(step));
     }
+    std::printf("losses of %zu steps differ by %.1e at most\n", got.size(), largest);
+    EXPECT_LT(largest, 1e-5);
   }
   void expect_nothing_left() const {
     for (const auto& name : workers_) {
@@ -155,10 +175,10 @@ class CoordinatorHosts : public testing::Test {
   std::unique_ptr<Program> program_;
 };
 
-TEST_F(CoordinatorHosts, ARankKilledOnEachHostChangesNoBitOfTheResult) {
+TEST_F(CoordinatorHosts, KilledRanksOfEachHostChangeNoBitOfTheResult) {
   make_hosts({"a", "b"});
-  train_reference(80);
-  start(80);
+  train_reference(120);
+  start(120);
   for (const auto& [rank, host] : {std::pair(1, "a"), std::pair(2, "b")}) {
     ASSERT_TRUE(trains_on(10)) << program_->output();
     const auto [victim, pid_on_host] = process_of(rank, host);
@@ -168,6 +188,9 @@ TEST_F(CoordinatorHosts, ARankKilledOnEachHostChangesNoBitOfTheResult) {
                              std::to_string(pid_on_host) + " on host " + host + ")";
     std::printf("%s named after %.1f s\n", text.c_str(), seconds_until(text));
   }
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  for (const auto& process : hosts_->processes("b")) ::kill(process.pid, SIGKILL);
+  std::printf("all of host b named after %.1f s\n", seconds_until("generation 4, launcher pid"));
   ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
   expect_weights_of_reference();
   expect_nothing_left();
@@ -175,61 +198,68 @@ TEST_F(CoordinatorHosts, ARankKilledOnEachHostChangesNoBitOfTheResult) {
 
 TEST_F(CoordinatorHosts, AHostThatDiesIsDoneWithoutAndTakenBackWhenItIsOnAgain) {
   make_hosts({"a", "b"});
-  train_reference(160);
-  start(160);
+  start(kForLong);
   ASSERT_TRUE(trains_on(10)) << program_->output();
   hosts_->kill_host("b");
-  std::printf("host named after %.1f s\n", seconds_until("on host b)"));
+  std::printf("dead host named after %.1f s\n", seconds_until("on host b) has been silent"));
   ASSERT_TRUE(says("generation 2 has 2 of 4 ranks, without b")) << program_->output();
   ASSERT_TRUE(trains_on(10)) << program_->output();
   hosts_->boot("b");
   ASSERT_TRUE(says("there is room for 4 ranks again")) << program_->output();
-  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
-  EXPECT_NE(events().find("all 4 ranks have joined"), std::string::npos);
-  expect_losses_of_reference();
+  ASSERT_TRUE(says("generation 3, launcher pid")) << program_->output();
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  stop();
   expect_nothing_left();
+  train_reference_as_far();
+  expect_losses_of_reference();
 }
 
 TEST_F(CoordinatorHosts, AHostCutOffFor40SecondsIsDoneWithoutAndTakenBack) {
   make_hosts({"a", "b"});
-  train_reference(240);
-  start(240);
+  start(kForLong);
   ASSERT_TRUE(trains_on(10)) << program_->output();
   const auto cut_at = std::chrono::steady_clock::now();
   hosts_->partition("b");
-  std::printf("host named after %.1f s of silence\n", seconds_until("on host b) has been silent"));
+  std::printf("silent host named after %.1f s\n", seconds_until("on host b) has been silent"));
   ASSERT_TRUE(says("generation 2 has 2 of 4 ranks, without b")) << program_->output();
   ASSERT_TRUE(trains_on(10)) << program_->output();
   std::this_thread::sleep_until(cut_at + std::chrono::seconds(40));
   hosts_->heal("b");
   ASSERT_TRUE(says("there is room for 4 ranks again")) << program_->output();
-  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
-  expect_losses_of_reference();
+  ASSERT_TRUE(says("generation 3, launcher pid")) << program_->output();
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  stop();
   expect_nothing_left();  // of the first generation either
+  train_reference_as_far();
+  expect_losses_of_reference();
 }
 
 TEST_F(CoordinatorHosts, ASlowHostIsWaitedFor) {
   make_hosts({"a", "b"});
-  start(60);
+  start(kForLong);
   ASSERT_TRUE(trains_on(10)) << program_->output();
   hosts_->slow("b", true);
   std::this_thread::sleep_for(std::chrono::seconds(12));
   hosts_->slow("b", false);
-  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  stop();
   EXPECT_EQ(events().find("generation 2"), std::string::npos);
 }
 
 TEST_F(CoordinatorHosts, FourHostsLoseOneAndGoOnWithSixRanks) {
   make_hosts({"a", "b", "c", "d"});
-  train_reference(80);
-  start(80);
+  start(kForLong);
   ASSERT_TRUE(trains_on(10)) << program_->output();
   hosts_->kill_host("c");
   ASSERT_TRUE(says("generation 2 has 6 of 8 ranks, without c")) << program_->output();
+  ASSERT_TRUE(trains_on(10)) << program_->output();
   hosts_->boot("c");
-  ASSERT_EQ(program_->wait(kPatience_s), 0) << program_->output();
-  expect_losses_of_reference();
+  ASSERT_TRUE(says("generation 3, launcher pid")) << program_->output();
+  ASSERT_TRUE(trains_on(10)) << program_->output();
+  stop();
   expect_nothing_left();
+  train_reference_as_far();
+  expect_losses_of_reference();
 }
 
 }  // namespace

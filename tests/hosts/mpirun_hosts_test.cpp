@@ -20,11 +20,12 @@ using Strings = std::vector<std::string>;
 using std::chrono::steady_clock;
 
 constexpr double kPatience_s = 300;
-// Silence of 3 s + 3 probes, 1 s apart: then a connection between mpirun and its daemons is lost.
-const Strings kShortKeepalive = {"--mca", "oob_tcp_keepalive_time",   "3",
-                                 "--mca", "oob_tcp_keepalive_intvl",  "1",
-                                 "--mca", "oob_tcp_keepalive_probes", "3"};
 constexpr int kLostCommunication = 205;  // status of mpirun
+// Silence of 3 s + 3 probes, 1 s apart: then a connection between mpirun and its daemons is lost.
+Strings short_keepalive() {
+  return {"--mca", "oob_tcp_keepalive_time",   "3", "--mca", "oob_tcp_keepalive_intvl", "1",
+          "--mca", "oob_tcp_keepalive_probes", "3"};
+}
 
 class MpirunHosts : public testing::Test {
  protected:
@@ -168,7 +169,7 @@ TEST_F(MpirunHosts, LoseAllRanksWhenMpirunIsKilled) {
 }
 
 TEST_F(MpirunHosts, NoticeADeadHostByKeepalivesAndEndOnTheOthers) {
-  Program& program = train_for_long(kShortKeepalive);
+  Program& program = train_for_long(short_keepalive());
   hosts_->kill_host("b");
   EXPECT_EQ(program.wait(3), -1) << "nobody could know yet";
   EXPECT_EQ(program.wait(20), kLostCommunication);
@@ -176,7 +177,7 @@ TEST_F(MpirunHosts, NoticeADeadHostByKeepalivesAndEndOnTheOthers) {
 }
 
 TEST_F(MpirunHosts, EndOnBothSidesOfAPartitionByKeepalives) {
-  Program& program = train_for_long(kShortKeepalive);
+  Program& program = train_for_long(short_keepalive());
   hosts_->partition("b");
   EXPECT_EQ(program.wait(20), kLostCommunication);
   EXPECT_TRUE(is_empty("a", 5));

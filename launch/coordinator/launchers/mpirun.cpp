@@ -67,6 +67,10 @@ void add_for_other_hosts(std::vector<std::string>& out, const LaunchRequest& req
 
 void add_hosts(std::vector<std::string>& out, const LaunchRequest& request) {
   append(out, {"--host", host_list(request.hosts)});
+  // A host that lost its power or its network ends the launch within 11 s instead of eight minutes,
+  // and one that is cut off empties itself (docs/hosts.md).
+  append(out, {"--mca", "oob_tcp_keepalive_time", "5", "--mca", "oob_tcp_keepalive_intvl", "2"});
+  append(out, {"--mca", "oob_tcp_keepalive_probes", "3"});
   // Every daemon is started from here: hosts need not reach each other by the agent.
   append(out, {"--mca", "plm_rsh_no_tree_spawn", "1"});
   if (!request.remote_agent.empty()) {
