@@ -191,7 +191,6 @@ std::string hardware_address_of(int number) {
 std::string NamespaceHosts::why_not() {
   if (::geteuid() != 0) return "hosts are made of namespaces, which needs root";
   if (find_program("ip").empty()) return "hosts need the program ip (package iproute2)";
-  const fs::path output = fs::path(testing::TempDir()) / ("hosts-" + std::to_string(::getpid()));
   std::string reason;
   on_thread([&] {
     if (::unshare(kHostNamespaces & ~CLONE_NEWPID) != 0) {
@@ -199,11 +198,10 @@ std::string NamespaceHosts::why_not() {
       return;
     }
     for (const std::string kind : {"bridge", "veth"}) {
-      Program probe({"ip", "link", "add", "probe-" + kind, "type", kind}, output);
-      if (probe.wait(kPatience_s) != 0) reason = "no " + kind + " can be made: " + probe.output();
+      Program probe({"ip", "link", "add", "probe-" + kind, "type", kind}, "/dev/null");
+      if (probe.wait(kPatience_s) != 0) reason = "this kernel makes no network " + kind;
     }
   });
-  fs::remove(output);
   return reason;
 }
 
