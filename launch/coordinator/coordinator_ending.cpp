@@ -35,7 +35,10 @@ void Coordinator::on_tick_running() {
 void Coordinator::end_job() {
   if (ending_since_) return;
   ending_since_ = now_;
-  act(EndJob{false, failure_ ? failure_->what : stop_why_.value_or("")});
+  // A launcher that is asked to end waits for every host, and for ever for one that is no more.
+  const RankView* culprit = failure_ ? watch_.find(failure_->rank) : nullptr;
+  killed_ = culprit != nullptr && !culprit->is_local;
+  act(EndJob{killed_, failure_ ? failure_->what : stop_why_.value_or("")});
   enter(CoordinatorState::kDraining);
 }
 

@@ -218,12 +218,13 @@ class CoordinatorService {
   void tick() {
     children_.reap();
     if (auto hosts = probe_.poll(now())) handle(HostsFound{std::move(*hosts)});
+    const int launcher = job_.pid();
     const std::optional<int> status = job_.poll();
     if (status && leftover_since_) {
       leftover_since_.reset();
       handle(LeftoverGone{});
     } else if (status) {
-      launcher_ended(*status);
+      launcher_ended(launcher, *status);
     } else if (leftover_since_ && now() - *leftover_since_ > settings_.deadlines.kill_grace) {
       job_.kill();
     }
@@ -235,12 +236,13 @@ class CoordinatorService {
     });
   }
 
-  void launcher_ended(int status) {
+  void launcher_ended(int pid, int status) {
     job_.kill_ranks();
     control_.send(/*rank=*/-1, EndMessage{"the launcher has ended"});  // those on other hosts
     journal_.launcher_ended(machine_.generation(), status);
     std::error_code ignored;
     fs::remove_all(files_.scratch(machine_.generation()), ignored);
+    fs::remove_all(session_files_of_open_mpi(pid), ignored);
     fs::remove_all(shared_memory_directory(files_.run), ignored);
     // What a rank could not say over the channel it has left in a file.
     for (const auto& error : files_.read_errors(machine_.generation())) {

@@ -142,20 +142,41 @@ std::string shared_memory_directory(const std::string& run_directory) {
   return ::access("/dev/shm", W_OK) == 0 ? name : "";
 }
 
-uint64_t process_start_time(int pid) {
+namespace {
+
+// A field of /proc/PID/stat by its number there; "" when there is no such process.
+std::string stat_field(int pid, int wanted) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   std::string text;
-  if (pid <= 0 || !std::getline(file, text)) return 0;
+  if (pid <= 0 || !std::getline(file, text)) return "";
   // The program's name stands in parentheses and may hold anything; the fields start after it.
   const auto name_end = text.rfind(')');
-  if (name_end == std::string::npos) return 0;
+  if (name_end == std::string::npos) return "";
   std::istringstream fields(text.substr(name_end + 1));
   std::string field;
   for (int number = 3; fields >> field; ++number) {
-    if (number == 3 && (field == "Z" || field == "X")) return 0;
-    if (number == 22) return std::stoull(field);
+    if (number == wanted) return field;
   }
-  return 0;
+  return "";
+}
+
+}  // namespace
+
+uint64_t process_start_time(int pid) {
+  const std::string state = stat_field(pid, 3);
+  if (state.empty() || state == "Z" || state == "X") return 0;
+  const std::string start = stat_field(pid, 22);
+  return start.empty() ? 0 : std::stoull(start);
+}
+
+std::vector<int> processes_of_session(int leader) {
+  std::vector<int> found;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator("/proc", none)) {
+    const int pid = std::atoi(entry.path().filename().c_str());
+    if (pid > 0 && stat_field(pid, 6) == std::to_string(leader)) found.push_back(pid);
+  }
+  return found;
 }
 
 bool is_alive(int pid, uint64_t start_time) {

@@ -22,6 +22,8 @@ std::string shared_memory_directory(const std::string& run_directory);
 // no such process or it has ended and only waits to be reaped.
 uint64_t process_start_time(int pid);
 bool is_alive(int pid, uint64_t start_time);
+// All that a session's leader started here and that made no session of its own, and the leader.
+std::vector<int> processes_of_session(int leader);
 
 // Full path of a program on PATH; empty when there is none.
 std::string find_program(const std::string& name);

@@ -32,7 +32,10 @@ void JobProcess::ask_to_end() {
 }
 
 void JobProcess::kill() {
-  if (espalier::is_alive(pid_, start_time_)) ::kill(pid_, SIGKILL);
+  if (espalier::is_alive(pid_, start_time_)) {
+    // With what it started on this machine: its agents wait for hosts that may be no more.
+    for (const int pid : processes_of_session(pid_)) ::kill(pid, SIGKILL);
+  }
   kill_ranks();
 }
 

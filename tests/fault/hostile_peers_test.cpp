@@ -192,7 +192,7 @@ TEST_P(HostilePeers, ThatKnowOnlyOldTlsAreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Coordinator, HostilePeers, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Tls" : "Plain"; });
+                         [](const auto& tls) { return tls.param ? "Tls" : "Plain"; });
 
 }  // namespace
 }  // namespace espalier

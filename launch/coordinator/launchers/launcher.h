@@ -66,6 +66,9 @@ LaunchCommand srun_command(const LaunchRequest& request, const MachineView& mach
 LaunchCommand local_command(const LaunchRequest& request, const MachineView& machine);
 LaunchCommand launch_command(const LaunchRequest& request, const MachineView& machine);
 
+// What an mpirun across hosts that is killed leaves of itself on this one.
+std::string session_files_of_open_mpi(int launcher_pid);
+
 struct LauncherChoice {
   LauncherKind kind;
   std::string why;  // for people

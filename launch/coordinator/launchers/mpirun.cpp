@@ -1,7 +1,11 @@
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstdlib>
 
 #include "launch/coordinator/launchers/handed_down.h"
 #include "launch/coordinator/launchers/launcher.h"
+#include "launch/protocol/host_identity.h"
 
 namespace espalier {
 namespace {
@@ -104,6 +108,12 @@ LaunchCommand mpirun_command(const LaunchRequest& request, const MachineView& ma
   out.push_back(request.program);
   out.insert(out.end(), request.arguments.begin(), request.arguments.end());
   return command;
+}
+
+std::string session_files_of_open_mpi(int launcher_pid) {
+  const char* folder = std::getenv("TMPDIR");
+  return std::string(folder == nullptr ? "/tmp" : folder) + "/ompi." + this_host().name + "." +
+         std::to_string(::geteuid()) + "/pid." + std::to_string(launcher_pid);
 }
 
 }  // namespace espalier
