@@ -98,6 +98,7 @@ struct Memory {
   double state = 0;       // weights, codebooks, statistics of this stage
   double parameters = 0;  // what is trained of it
   double average = 0;
+  int writers = 1;  // of a checkpoint
 
   double checkpoint() const { return earlier + state + 2 * parameters + average; }
 };
@@ -114,7 +115,7 @@ void report_stage(const Stage& stage, const Memory& memory, int world_size,
   for (const ParameterGroup& group : stage.parameter_groups()) {
     report << ", " << group.name << " " << numbers_of(group);
   }
-  const double copy = memory.checkpoint() / world_size;
+  const double copy = memory.checkpoint() / memory.writers;
   report << "\n  objectives";
   for (size_t i = 0; i < config.objectives.size(); ++i) {
     const double slots = stage.plan().expected_slots(static_cast<int64_t>(i));
@@ -154,6 +155,7 @@ std::string dry_run(const RunConfig& config, int world_size) {
         memory.parameters += static_cast<double>(parameter.nbytes());
       }
     }
+    memory.writers = config.checkpoint.shared ? world_size : 1;
     memory.average = stage_config.ema_decay > 0 ? memory.parameters : 0;
     report_stage(stage, memory, world_size,
                  resolve_precision(things.device().type(), stage_config.precision), report);

@@ -19,6 +19,13 @@ class DoNotRequeueError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The disk's: a write, fsync, rename or read that failed. The message has the file and the system's
+// reason. Exit code 70; starting again may end better, as when somebody makes room.
+class StorageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 // A simulator that an evaluation drives is dead, silent or talks nonsense, or it refused a
 // question. The message says which, with its exit status and last lines. Whoever evaluates catches
 // it, so that training goes on without that evaluation; uncaught it counts as internal, exit

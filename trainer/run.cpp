@@ -12,14 +12,15 @@
 #include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/checkpoint/checkpointer.h"
-#include "trainer/checkpoint/durable_file.h"
 #include "trainer/checkpoint/saved_state.h"
+#include "trainer/checkpoint/shared_directory.h"
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
 #include "trainer/host/device.h"
 #include "trainer/record/evaluation_files.h"
 #include "trainer/record/metrics.h"
 #include "trainer/record/run_directory.h"
+#include "trainer/record/run_state.h"
 #include "trainer/update/precision.h"
 #include "trainer/update/step_loop.h"
 
@@ -52,7 +53,7 @@ class TrainingRun {
  private:
   bool is_first() const { return comm_.rank() == 0; }
   void open_directory();
-  std::optional<LoadedCheckpoint> find_checkpoint();
+  std::optional<LoadedCheckpoint> find_start();
   RunPosition report_start(const std::optional<LoadedCheckpoint>& checkpoint);
   RunOutcome run_stage(size_t index, RunPosition position,
                        std::optional<LoadedCheckpoint>& checkpoint);
@@ -68,6 +69,7 @@ class TrainingRun {
   int64_t steps_before(size_t index) const;
   size_t index_of(const Stage& stage) const;
   void event(json event);
+  void note_checkpoint(const json& entry);
   void write_status(const std::string& state);
 
   const RunConfig& config_;
@@ -79,6 +81,7 @@ class TrainingRun {
   std::unique_ptr<RunDirectory> directory_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<Checkpointer> checkpointer_;
+  json failed_checkpoint_;  // the last save, where it failed
   NamedThings things_;
   TensorMap left_by_objectives_;  // of finished stages, by their names in a checkpoint
 };
@@ -87,12 +90,16 @@ RunOutcome TrainingRun::run() {
   observer_.on_phase(Phase::kSetup);
   validate_for_world(config_, comm_.size());
   open_directory();
+  if (config_.checkpoint.shared) require_shared_directory(comm_, config_.directory);
   checkpointer_ = std::make_unique<Checkpointer>(
       comm_, observer_,
-      CheckpointerOptions{RunDirectory::checkpoints(config_.directory), config_.checkpoint.keep,
-                          generation_},
-      [this](const json& entry) { event(entry); });
-  std::optional<LoadedCheckpoint> checkpoint = find_checkpoint();
+      CheckpointerOptions{.root = RunDirectory::checkpoints(config_.directory),
+                          .keep = config_.checkpoint.keep,
+                          .generation = generation_,
+                          .is_shared = config_.checkpoint.shared,
+                          .is_ours = [this] { return directory_->is_ours(); }},
+      [this](const json& entry) { note_checkpoint(entry); });
+  std::optional<LoadedCheckpoint> checkpoint = find_start();
   const RunPosition start = report_start(checkpoint);
   write_status("running");
   observer_.on_phase(Phase::kSetup);
@@ -105,7 +112,7 @@ RunOutcome TrainingRun::run() {
     }
   }
   // Not before the checkpoint was found to fit: a mistaken command leaves the run as it was.
-  if (is_first()) replace_durably(config_.directory + "/config.toml", config_.resolved);
+  write_run_config(comm_, config_.directory, config_.resolved);
   for (auto i = static_cast<size_t>(start.stage_index); i < config_.stages.size(); ++i) {
     RunPosition position = checkpoint ? start : RunPosition{};
     position.stage_index = static_cast<int64_t>(i);
@@ -128,11 +135,8 @@ RunOutcome TrainingRun::run() {
 
 void TrainingRun::open_directory() {
   const json decided = json::parse(on_rank_0(comm_, [&] {
-    directory_ = std::make_unique<RunDirectory>(config_.directory);
-    const std::string status = config_.directory + "/run.json";
-    json before;
-    if (fs::exists(status)) before = json::parse(read_text_file(status), nullptr, false);
-    if (!before.is_object()) before = json::object();
+    directory_ = std::make_unique<RunDirectory>(config_.directory, options_.generation);
+    const json before = read_run_state(config_.directory);
     // A run that goes on computes as it began, on whatever processor.
     const std::string fast = kernels::bf16_is_fast() ? "bf16" : "fp32";
     remove_temporaries(RunDirectory::checkpoints(config_.directory));
@@ -145,27 +149,11 @@ void TrainingRun::open_directory() {
   kernels::set_bf16_is_fast(decided.at("is_bf16"));
 }
 
-std::optional<LoadedCheckpoint> TrainingRun::find_checkpoint() {
-  const std::string root = RunDirectory::checkpoints(config_.directory);
-  const std::string& resume = config_.checkpoint.resume;
+std::optional<LoadedCheckpoint> TrainingRun::find_start() {
   observer_.on_phase(Phase::kLoadCheckpoint);
   std::vector<json> events;  // the log opens when the step to go on from is known
-  std::optional<LoadedCheckpoint> found;
-  if (resume == "none") {
-    on_rank_0(comm_, [&] {
-      const auto existing = list_checkpoints(root);
-      if (existing.empty()) return std::string();
-      throw ConfigError("--resume none: " + config_.directory +
-                        " already holds checkpoints up to " + "step " +
-                        std::to_string(existing.back().step) +
-                        "; choose another run.directory, or --resume auto to go on");
-    });
-  } else if (resume == "auto") {
-    found = load_newest_checkpoint(comm_, root, [&](const json& e) { events.push_back(e); });
-  } else {
-    found = load_checkpoint_at(comm_, resume);
-    set_aside_newer(comm_, root, *found);
-  }
+  std::optional<LoadedCheckpoint> found =
+      find_checkpoint(comm_, config_, [&](const json& entry) { events.push_back(entry); });
   if (is_first()) {
     log_ = std::make_unique<RunLog>(config_.directory, config_.log.tensorboard, generation_,
                                     found ? found->step + 1 : 0);
@@ -374,6 +362,16 @@ void TrainingRun::event(json entry) {
   if (is_first()) log_->event(std::move(entry));
 }
 
+// Who looks at run.json sees that saves fail, and since when they succeed again.
+void TrainingRun::note_checkpoint(const json& entry) {
+  event(entry);
+  const bool has_failed = entry.at("event") == "checkpoint_failed";
+  if (!has_failed && (failed_checkpoint_.is_null() || entry.at("event") != "checkpoint_committed"))
+    return;
+  failed_checkpoint_ = has_failed ? entry : json();
+  write_status("running");
+}
+
 void TrainingRun::write_status(const std::string& state) {
   if (!is_first()) return;
   log_->flush();
@@ -384,8 +382,9 @@ void TrainingRun::write_status(const std::string& state) {
                        {"device", device_.str()},
                        {"auto_precision", kernels::bf16_is_fast() ? "bf16" : "fp32"},
                        {"step", checkpointer_->last_step()},
-                       {"total_steps", steps_before(config_.stages.size())}};
-  replace_durably(config_.directory + "/run.json", status.dump(2) + "\n");
+                       {"total_steps", steps_before(config_.stages.size())},
+                       {"failed_checkpoint", failed_checkpoint_}};
+  write_run_state(config_.directory, status);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "trainer/phase.h"
@@ -41,6 +42,9 @@ class RunObserver {
 
   // The checkpoint is committed; on every rank.
   virtual void on_committed(int64_t /*global_step*/) {}
+
+  // It is not, and training goes on; on every rank.
+  virtual void on_checkpoint_failed(int64_t /*global_step*/, const std::string& /*why*/) {}
 };
 
 }  // namespace espalier

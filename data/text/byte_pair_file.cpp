@@ -165,7 +165,7 @@ BytePairTokenizer BytePairTokenizer::load(const std::string& path) {
   }
 }
 
-void BytePairTokenizer::save(const std::string& path) const {
+std::string BytePairTokenizer::to_text() const {
   ordered_json added = ordered_json::array();
   ordered_json vocabulary = ordered_json::object();
   for (int32_t id = 0; id < vocabulary_size(); ++id) {
@@ -202,8 +202,12 @@ void BytePairTokenizer::save(const std::string& path) const {
                          {"ignore_merges", false}}}};
   root["model"]["vocab"] = std::move(vocabulary);
   root["model"]["merges"] = std::move(merges);
+  return root.dump(1, ' ') + "\n";
+}
+
+void BytePairTokenizer::save(const std::string& path) const {
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << root.dump(1, ' ') << '\n';
+  out << to_text();
   out.close();
   if (!out) throw DataError("cannot write " + path + ": " + std::strerror(errno));
 }

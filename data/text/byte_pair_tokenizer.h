@@ -25,6 +25,7 @@ class BytePairTokenizer {
   static BytePairTokenizer train(const std::vector<std::string>& texts, int vocabulary_size,
                                  const std::vector<std::string>& special_tokens);
   static BytePairTokenizer load(const std::string& path);  // throws DataError
+  std::string to_text() const;                             // of the file
   void save(const std::string& path) const;
 
   std::vector<int32_t> encode(std::string_view text,

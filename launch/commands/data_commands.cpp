@@ -14,6 +14,7 @@
 #include "trainer/config/config_text.h"
 #include "trainer/config/run_config.h"
 #include "trainer/errors.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace {
@@ -117,8 +118,8 @@ Image episode_sheet(const EpisodeIndex& index) {
 int inspect_episode_set(const InspectArguments& arguments) {
   const EpisodeIndex index = read_episode_index(arguments.inputs[0]);
   const EpisodeStatistics statistics = inspect_episodes(index, arguments.skip_bad_samples);
-  const std::string text =
-      arguments.as_json ? to_json(index, statistics).dump(2) + "\n" : describe(index, statistics);
+  const std::string text = arguments.as_json ? json_text(to_json(index, statistics), 2) + "\n"
+                                             : describe(index, statistics);
   std::fputs(text.c_str(), stdout);
   if (!arguments.sheet.empty()) {
     write_png(arguments.sheet, episode_sheet(index));
@@ -147,7 +148,7 @@ int run_data_inspect(const InspectArguments& arguments) {
       write_png(arguments.sheet, sheet_of(dataset));
     }
   }
-  if (arguments.as_json) std::printf("%s\n", all.dump(2).c_str());
+  if (arguments.as_json) std::printf("%s\n", json_text(all, 2).c_str());
   if (!arguments.sheet.empty()) {
     std::fprintf(stderr, "contact sheet of %s: %s\n", splits.front().name.c_str(),
                  arguments.sheet.c_str());

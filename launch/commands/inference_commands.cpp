@@ -12,6 +12,7 @@
 #include "launch/worker/progress.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace fs = std::filesystem;
@@ -54,7 +55,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
   for (const StageEvaluation& evaluation : evaluations) {
     result["stages"][evaluation.stage] = to_json(evaluation.sections);
   }
-  const std::string text = result.dump(2) + "\n";
+  const std::string text = json_text(result, 2) + "\n";
   if (arguments.json_path.empty()) {
     std::fputs(text.c_str(), stdout);
     return kExitDone;

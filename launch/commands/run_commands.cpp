@@ -14,6 +14,7 @@
 #include "launch/status/coordinator_client.h"
 #include "launch/worker/progress.h"
 #include "trainer/errors.h"
+#include "trainer/record/json_text.h"
 #include "trainer/record/step_report.h"
 
 namespace espalier {
@@ -81,7 +82,7 @@ int run_status(const std::string& run, bool as_json, const std::string& token) {
     const json last = json::parse(file, nullptr, /*allow_exceptions=*/false);
     if (!last.is_object()) throw;
     if (as_json) {
-      std::printf("%s\n", last.dump(2).c_str());
+      std::printf("%s\n", json_text(last, 2).c_str());
     } else {
       std::printf("%s\nlast known: %s at step %lld of %lld, generation %d\n", error.what(),
                   last.value("state", std::string("unknown")).c_str(),
@@ -93,7 +94,7 @@ int run_status(const std::string& run, bool as_json, const std::string& token) {
   }
   const json status = json::parse(text);
   if (as_json) {
-    std::printf("%s\n", status.dump(2).c_str());
+    std::printf("%s\n", json_text(status, 2).c_str());
   } else {
     print_status(status);
   }

@@ -20,6 +20,7 @@
 #include "launch/protocol/control_stream.h"
 #include "launch/protocol/handshake.h"
 #include "trainer/errors.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace asio = boost::asio;
@@ -220,7 +221,8 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
   }
 
   std::string seal(MessageType type, const nlohmann::json& payload) {
-    const Frame frame{type, identity_.generation, identity_.rank, next_sequence_++, payload.dump()};
+    const Frame frame{type, identity_.generation, identity_.rank, next_sequence_++,
+                      json_text(payload)};
     return encode_frame(frame, &handshake_.keys().to_worker);
   }
 

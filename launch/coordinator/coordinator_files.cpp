@@ -1,6 +1,7 @@
 #include "launch/coordinator/coordinator_files.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -14,7 +15,9 @@
 
 #include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
+#include "trainer/record/append_file.h"
 #include "trainer/record/json_field.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace fs = std::filesystem;
@@ -86,8 +89,8 @@ void CoordinatorFiles::remove_address() const {
 }
 
 void CoordinatorFiles::append_event(const json& event) const {
-  std::ofstream file(run + "/events.jsonl", std::ios::app);
-  file << event.dump() + "\n" << std::flush;
+  AppendFile file(run + "/events.jsonl");  // a full disk takes none of it, or all
+  if (!file.append_line(json_text(event))) spdlog::warn("{}", file.error());
 }
 
 std::vector<RankErrorFile> CoordinatorFiles::read_errors(uint32_t generation) const {
@@ -118,7 +121,7 @@ void write_rank_error(const std::string& run_directory, uint32_t generation,
                      {"what", error.what}, {"class", name_of(error.failure_class)},
                      {"pid", ::getpid()},  {"time", unix_time_s()}};
   replace_durably(run_directory + "/errors/rank-" + std::to_string(error.rank) + ".json",
-                  text.dump(2) + "\n");
+                  json_text(text, 2) + "\n");
 }
 
 double unix_time_s() {

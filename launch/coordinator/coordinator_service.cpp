@@ -27,6 +27,7 @@
 #include "launch/coordinator/run_status.h"
 #include "launch/protocol/handshake.h"
 #include "launch/status/status_server.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace asio = boost::asio;
@@ -64,7 +65,7 @@ class CoordinatorService {
                  {[this](auto& peer) { return admit(peer); }, [this](auto& peer) { joined(peer); },
                   [this](auto& peer, auto type, auto& payload) { message(peer, type, payload); },
                   [this](auto& peer) { hung_up(peer); }, [this] { return status_json(); }}),
-        status_server_(context_, [this] { return status_json().dump(); }) {
+        status_server_(context_, [this] { return json_text(status_json()); }) {
     // A terminal that is closed; but nohup has said that it does not matter.
     if (std::signal(SIGHUP, SIG_DFL) == SIG_IGN) {
       std::signal(SIGHUP, SIG_IGN);

@@ -3,15 +3,22 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <spdlog/spdlog.h>
+
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <thread>
 
 #include <boost/crc.hpp>
 
 #include "launch/protocol/host_identity.h"
+#include "trainer/checkpoint/durable_file.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace {
@@ -43,7 +50,7 @@ uint32_t crc32(std::string_view bytes) {
 }  // namespace
 
 std::string encode_record(const nlohmann::json& record) {
-  const std::string text = record.dump();
+  const std::string text = json_text(record);
   std::string out;
   put_u32(out, static_cast<uint32_t>(text.size()));
   put_u32(out, crc32(text));
@@ -138,6 +145,36 @@ void Journal::committed(uint32_t generation, int64_t step) {
 
 void Journal::finished(int exit_code, const std::string& why) {
   append({{"type", "finished"}, {"exit_code", exit_code}, {"why", why}});
+}
+
+// Note [Who may commit without a coordinator]: a launch is in the journal, on disk, before it
+// begins.
+// - No journal: yes. The coordinator makes it before the first launch and never removes it, so this
+//   folder is the rank's own disk, where no other generation leaves anything.
+// - A torn end: read once more, since it may be a launch that is just being written down; what is
+//   torn for good was cut off by the end of its coordinator, and nothing followed from it.
+// - It cannot be read, or is damaged from the start: no. The folder that both share fails on this
+//   rank's side; others may see it well.
+bool is_newest_generation(const std::string& journal_path, uint32_t generation) {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(std::chrono::seconds(1));
+    std::string bytes;
+    try {
+      std::error_code error;
+      const auto status = std::filesystem::symlink_status(journal_path, error);
+      if (status.type() == std::filesystem::file_type::not_found) return true;
+      bytes = read_text_file(journal_path);
+    } catch (const StorageError& error) {
+      spdlog::warn("the coordinator's journal: {}", error.what());
+      return false;
+    }
+    size_t good_bytes = 0;
+    const JournalState state = replay(decode_records(bytes, &good_bytes));
+    if (state.generation > generation) return false;
+    if (good_bytes == bytes.size() && !bytes.empty()) return true;
+    if (attempt > 0) return state.records > 0;
+  }
+  return false;
 }
 
 }  // namespace espalier

@@ -47,6 +47,10 @@ class Journal {
   JournalState state_;
 };
 
+// For a rank whose coordinator is gone for good: whether, as far as the journal tells, no newer
+// generation than its own was launched, so that it may commit alone. Read only.
+bool is_newest_generation(const std::string& journal_path, uint32_t generation);
+
 // Pure halves of the above.
 std::string encode_record(const nlohmann::json& record);
 // Returns the good records; `good_bytes` is where the first bad one starts.

@@ -6,6 +6,7 @@
 
 #include "trainer/errors.h"
 #include "trainer/record/json_field.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 using nlohmann::json;
@@ -34,7 +35,7 @@ std::string CoordinatorAddress::text() const {
                     {"status_port", status_port}, {"certificate", certificate},
                     {"tokens", tokens},           {"pid", pid},
                     {"host", host.name},          {"machine", host.machine}};
-  return out.dump(2) + "\n";
+  return json_text(out, 2) + "\n";
 }
 
 bool CoordinatorAddress::is_loopback() const {

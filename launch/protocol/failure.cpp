@@ -1,5 +1,6 @@
 #include "launch/protocol/failure.h"
 
+#include <filesystem>
 #include <new>
 
 #include <c10/util/Exception.h>
@@ -20,6 +21,9 @@ std::string first_lines(const std::string& text) {
   return line;
 }
 
+constexpr const char* kMakeRoom =
+    "see to that disk or make room on it, and start the same command again";
+
 }  // namespace
 
 FailureReport describe_failure(const std::exception_ptr& error) {
@@ -35,6 +39,10 @@ FailureReport describe_failure(const std::exception_ptr& error) {
     return {FailureClass::kNumeric, e.what(), ""};
   } catch (const DoNotRequeueError& e) {
     return {FailureClass::kDoNotRequeue, e.what(), ""};
+  } catch (const StorageError& e) {
+    return {FailureClass::kStorage, e.what(), kMakeRoom};
+  } catch (const std::filesystem::filesystem_error& e) {
+    return {FailureClass::kStorage, e.what(), kMakeRoom};
   } catch (const c10::OutOfMemoryError& e) {
     return {FailureClass::kOutOfMemory, first_lines(e.what_without_backtrace()),
             "make micro_batch_size smaller"};

@@ -20,6 +20,7 @@ constexpr Row kRows[] = {
     {FailureClass::kOutOfMemory, "out_of_memory", kExitDoNotRequeue, false},
     {FailureClass::kNumeric, "numeric", kExitDoNotRequeue, false},
     {FailureClass::kDoNotRequeue, "do_not_requeue", kExitDoNotRequeue, false},
+    {FailureClass::kStorage, "storage", kExitInternal, true},
     {FailureClass::kCommunication, "communication", kExitInternal, true},
     {FailureClass::kInternal, "internal", kExitInternal, true},
     {FailureClass::kCrash, "crash", kExitInternal, true},

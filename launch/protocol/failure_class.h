@@ -23,6 +23,7 @@ enum class FailureClass : uint8_t {
   kOutOfMemory,
   kNumeric,       // gradients that stay non-finite
   kDoNotRequeue,  // any other reason why starting again would end the same way
+  kStorage,       // a disk that is full, or fails
   kCommunication,
   kInternal,
   kCrash,  // a process is gone; only the coordinator sees it

@@ -7,6 +7,8 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "trainer/record/json_text.h"
+
 namespace espalier {
 namespace {
 
@@ -70,7 +72,7 @@ WorkerHandshake::WorkerHandshake(const SecretKey& token, uint32_t generation, ui
     : token_(token), nonce_(random_key()) {
   nlohmann::json payload = identity.encode();
   payload["nonce"] = to_hex(nonce_);
-  hello_ = {MessageType::kHello, generation, rank, 0, payload.dump()};
+  hello_ = {MessageType::kHello, generation, rank, 0, json_text(payload)};
 }
 
 Frame WorkerHandshake::hello() const { return hello_; }

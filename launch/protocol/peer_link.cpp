@@ -8,6 +8,7 @@
 #include "launch/protocol/handshake.h"
 #include "launch/protocol/messages.h"
 #include "trainer/errors.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace asio = boost::asio;
@@ -57,7 +58,7 @@ asio::awaitable<Frame> PeerLink::connect(const std::string& token_file) {
 }
 
 asio::awaitable<void> PeerLink::send(MessageType type, const nlohmann::json& payload) {
-  const Frame frame{type, generation_, rank_, next_sequence_++, payload.dump()};
+  const Frame frame{type, generation_, rank_, next_sequence_++, json_text(payload)};
   const std::string bytes = encode_frame(frame, &key_);
   co_await stream_.write(bytes);
 }

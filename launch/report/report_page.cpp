@@ -13,6 +13,7 @@
 #include "launch/worker/progress.h"
 #include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace fs = std::filesystem;
@@ -29,7 +30,7 @@ std::string text_of(const json& value) {
   if (value.is_number_float()) return short_number(value.get<double>());
   if (value.is_string()) return escape_html(value.get<std::string>());
   if (value.is_null()) return "–";
-  return escape_html(value.dump());
+  return escape_html(json_text(value));
 }
 
 std::string spaced(std::string key) {  // "samples_per_s" -> "samples per s"
@@ -150,7 +151,7 @@ std::string write_report(const std::string& run_directory) {
   const ReportData data = read_report_data(run_directory);
   const std::string page = run_directory + "/report.html";
   try {
-    replace_durably(run_directory + "/report.json", report_json(data).dump(2) + "\n");
+    replace_durably(run_directory + "/report.json", json_text(report_json(data), 2) + "\n");
     replace_durably(page, report_page(data));
   } catch (const StorageError& error) {  // a folder that is not ours to write
     throw ConfigError(error.what());

@@ -1,14 +1,28 @@
 #include "launch/worker/control_channel.h"
 
+#include <filesystem>
+
+#include "launch/coordinator/journal.h"
+
 namespace espalier {
 namespace {
 
 constexpr auto kTimeForBye = std::chrono::seconds(2);
 
+// Both lie in the run directory, which a rank must not create (CoordinatorFiles would).
+std::string journal_beside(const std::string& address_file) {
+  return (std::filesystem::path(address_file).parent_path() / "coordinator.journal").string();
+}
+
 }  // namespace
 
 ControlChannel::ControlChannel(const Options& options)
-    : is_first_(options.rank == 0), mailbox_(options.rank), connection_(options, mailbox_) {}
+    : is_first_(options.rank == 0),
+      mailbox_(options.rank,
+               [journal = journal_beside(options.address_file), generation = options.generation] {
+                 return is_newest_generation(journal, generation);
+               }),
+      connection_(options, mailbox_) {}
 
 void ControlChannel::on_phase(Phase phase) { mailbox_.set_phase(phase); }
 

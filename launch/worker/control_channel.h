@@ -20,7 +20,8 @@ class ControlChannel : public RunObserver {
   void on_step(const StepReport& report) override;
   bool stop_requested() override;
   // Blocks until every rank is prepared; false when this generation is over. With the coordinator
-  // gone for good nobody can launch a newer generation unseen, and the answer is yes.
+  // gone for good the journal in the run directory decides (see Note [Who may commit without a
+  // coordinator]).
   bool approve_commit(int64_t global_step) override;
   void on_committed(int64_t global_step) override;
 

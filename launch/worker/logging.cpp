@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 
@@ -68,6 +69,8 @@ void log_plainly() {
 }
 
 void redirect_output(const std::string& directory, int rank) {
+  std::error_code ignored;  // made here too: another host may not see the coordinator's disk
+  std::filesystem::create_directories(directory, ignored);
   const std::string path = directory + "/rank-" + std::to_string(rank) + ".log";
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   if (fd < 0) throw ConfigError("log file " + path + ": " + std::strerror(errno));

@@ -51,7 +51,15 @@ bool Mailbox::wait_for_permission(int64_t step) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return allowed_step_ >= step || refused_ || gone_; });
   asked_step_.reset();
-  return !refused_;
+  if (refused_) return false;
+  if (allowed_step_ >= step) return true;
+  lock.unlock();
+  if (may_commit_alone_()) return true;
+  spdlog::error(
+      "the coordinator is gone, and a newer generation may be training: the checkpoint of step {} "
+      "is not committed",
+      step);
+  return false;
 }
 
 void Mailbox::wait_until_sent(std::chrono::milliseconds limit) {

@@ -5,9 +5,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -21,7 +23,11 @@ namespace espalier {
 // blocks but the two functions that say so.
 class Mailbox {
  public:
-  explicit Mailbox(int rank) : rank_(rank) {}
+  // `may_commit_alone` is asked, outside of any lock, when the coordinator is gone for good: it may
+  // have launched a newer generation that this rank was cut off from.
+  explicit Mailbox(
+      int rank, std::function<bool()> may_commit_alone = [] { return true; })
+      : rank_(rank), may_commit_alone_(std::move(may_commit_alone)) {}
 
   // ---- training ---------------------------------------------------------------------------------
   void set_phase(Phase phase);
@@ -35,8 +41,8 @@ class Mailbox {
   bool stop_requested() const { return stop_; }
 
   void ask_to_commit(int64_t step);
-  // Blocks until the coordinator allows it, or nobody is left who could; false when this generation
-  // is over.
+  // Blocks until the coordinator allows it, or is gone for good and the rank may decide alone;
+  // false when this generation is over.
   bool wait_for_permission(int64_t step);
   // Blocks until all posts have left, or the time is up.
   void wait_until_sent(std::chrono::milliseconds limit);
@@ -66,6 +72,7 @@ class Mailbox {
   void push_back(MessageType type, nlohmann::json payload);  // with the mutex held
 
   const int rank_;
+  const std::function<bool()> may_commit_alone_;
   std::atomic<bool> stop_ = false;
   std::atomic<bool> refused_ = false;
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -31,7 +32,8 @@ class FaultTest : public testing::Test {
   void TearDown() override {
     if (HasFailure()) {
       std::printf("---- %s\n%s\n", name_.c_str(), read_text(output()).c_str());
-      for (const auto& entry : fs::recursive_directory_iterator(run() / "logs")) {
+      std::error_code none;
+      for (const auto& entry : fs::recursive_directory_iterator(run() / "logs", none)) {
         if (!entry.is_regular_file()) continue;
         std::printf("---- %s\n%s\n", entry.path().c_str(), read_text(entry.path()).c_str());
       }
@@ -56,6 +58,19 @@ class FaultTest : public testing::Test {
     out.insert(out.end(), {ESPALIER_PROGRAM, "train"});
     const auto rest = training(name);
     out.insert(out.end(), rest.begin(), rest.end());
+    return out;
+  }
+
+  // Two ranks with a run directory each, as on hosts that share no file system: disk-0 and disk-1.
+  static std::vector<std::string> mpirun_apart(const std::string& name, const std::string& sets) {
+    std::vector<std::string> out = mpirun(name, 2);
+    const auto program = std::find(out.begin(), out.end(), ESPALIER_PROGRAM);
+    out.erase(program, out.end());
+    fs::create_directories(root_ / name);
+    out.insert(out.end(), {"sh", "-c",
+                           std::string("exec " ESPALIER_PROGRAM " train " ESPALIER_SOURCE_DIR) +
+                               "/tests/fault/tiny.toml --set run.directory=" +
+                               (root_ / name).string() + "/disk-$OMPI_COMM_WORLD_RANK " + sets});
     return out;
   }
 
@@ -219,6 +234,37 @@ TEST_F(FaultTest, OneRankAloneStopsOnSigtermWithACheckpointAndGoesOn) {
   EXPECT_GE(newest_checkpoint(run()), 30);
   Program again(arguments, output());
   EXPECT_EQ(again.wait(kPatience_s), 0);
+}
+
+TEST_F(FaultTest, RanksThatShareNoDirectoryAreToldSoBeforeTheyTrain) {
+  Program program(mpirun_apart(name_, ""), output());
+  EXPECT_EQ(program.wait(kPatience_s), 64);
+  EXPECT_NE(program.output().find("is not one folder for all ranks: rank 1 (host "),
+            std::string::npos)
+      << program.output();
+  EXPECT_EQ(trained_steps(run() / "disk-0"), -1);
+}
+
+TEST_F(FaultTest, RanksThatShareNoDiskStopAndResumeBitForBit) {
+  const std::string sets =
+      "--set checkpoint.shared=false --set stage.codes.steps=60 --set stage.both.steps=10";
+  Program straight(mpirun_apart(name_ + "-straight", sets), root_ / "straight.txt");
+  ASSERT_EQ(straight.wait(kPatience_s), 0) << straight.output();
+  {
+    Program program(mpirun_apart(name_, sets), output());
+    ASSERT_TRUE(eventually(kPatience_s, [this] { return trained_steps(run() / "disk-0") >= 25; }));
+    program.signal(SIGUSR1);  // mpirun passes it on
+    EXPECT_EQ(program.wait(kPatience_s), 75);
+  }
+  const int64_t stopped_at = newest_checkpoint(run() / "disk-0");
+  EXPECT_GE(stopped_at, 25);
+  EXPECT_LT(stopped_at, 70);
+  Program again(mpirun_apart(name_, sets), output());
+  ASSERT_EQ(again.wait(kPatience_s), 0);
+  EXPECT_EQ(newest_checkpoint(run() / "disk-0"), 70);
+  EXPECT_TRUE(final_weights(run() / "disk-0") ==
+              final_weights(root_ / (name_ + "-straight") / "disk-0"));
+  EXPECT_FALSE(fs::exists(run() / "disk-1"));
 }
 
 }  // namespace

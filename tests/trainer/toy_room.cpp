@@ -14,12 +14,12 @@
 
 #include "comm/transport/single_communicator.h"
 #include "comm/transport/thread_communicator.h"
-#include "data/images/image_codec.h"
 #include "data/order/random.h"
 #include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/models/model.h"
 #include "trainer/named/named_things.h"
 #include "trainer/objectives/objective.h"
+#include "trainer/record/evaluation_files.h"
 
 namespace espalier {
 namespace {
@@ -150,7 +150,7 @@ class ToyRegression : public Objective {
                                .baselines = {{"nothing", 0.0}}});
     if (things_.comm().rank() != 0) return section;
     const std::string picture = request.directory + "/" + request.picture_prefix + "grey.png";
-    write_png(picture, Image{2, 2, std::vector<uint8_t>(12, 200)});
+    save_picture(picture, Image{2, 2, std::vector<uint8_t>(12, 200)});
     section.pictures.push_back({"grey", picture, "Two pixels by two."});
     return section;
   }

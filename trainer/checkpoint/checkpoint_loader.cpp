@@ -5,10 +5,13 @@
 #include <filesystem>
 
 #include "models/errors.h"
+#include "trainer/checkpoint/checkpoint_broadcast.h"
 #include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
+#include "trainer/host/host_name.h"
+#include "trainer/record/run_directory.h"
 
 namespace espalier {
 namespace {
@@ -40,14 +43,26 @@ std::string read_checkpoint(const std::string& path, LoadedCheckpoint& loaded) {
   }
 }
 
-// Collective. All ranks read; the first complaint of any rank, "" when there is none.
-std::string read_on_all(Communicator& comm, const std::string& path, LoadedCheckpoint& loaded) {
-  std::string complaint;
-  const std::vector<std::string> texts = gather_text(comm, read_checkpoint(path, loaded));
-  for (size_t rank = 0; rank < texts.size() && complaint.empty(); ++rank) {
-    if (!texts[rank].empty()) complaint = "rank " + std::to_string(rank) + ": " + texts[rank];
+// Collective. What is wrong with the checkpoint according to rank 0, "" when every rank has it.
+std::string read_on_all(Communicator& comm, const std::string& path, bool is_shared,
+                        LoadedCheckpoint& loaded) {
+  const bool reads = is_shared || comm.rank() == 0;
+  const std::string mine = reads ? read_checkpoint(path, loaded) : "";
+  if (!is_shared) {
+    const std::string complaint = broadcast_text(comm, mine);
+    if (complaint.empty()) broadcast_checkpoint(comm, loaded);
+    return complaint;
   }
-  return complaint;
+  const std::vector<std::string> complaints = gather_text(comm, mine);
+  const std::vector<std::string> hosts = gather_text(comm, host_name());
+  if (!complaints[0].empty()) return complaints[0];
+  for (size_t rank = 1; rank < complaints.size(); ++rank) {
+    if (complaints[rank].empty()) continue;
+    throw StorageError("rank " + std::to_string(rank) + " (host " + hosts[rank] +
+                       "): " + complaints[rank] +
+                       ". Rank 0 reads the same checkpoint without fault, so it stays");
+  }
+  return "";
 }
 
 std::string newest_path(const std::string& root) {
@@ -66,15 +81,38 @@ bool has_quarantined(const std::string& root) {
 
 }  // namespace
 
-std::optional<LoadedCheckpoint> load_newest_checkpoint(
-    Communicator& comm, const std::string& root, const std::function<void(const json&)>& events) {
+std::optional<LoadedCheckpoint> find_checkpoint(Communicator& comm, const RunConfig& config,
+                                                const CheckpointEvents& events) {
+  const std::string root = RunDirectory::checkpoints(config.directory);
+  const std::string& resume = config.checkpoint.resume;
+  const bool is_shared = config.checkpoint.shared;
+  if (resume == "auto") return load_newest_checkpoint(comm, root, events, is_shared);
+  if (resume != "none") {
+    LoadedCheckpoint found = load_checkpoint_at(comm, resume, is_shared);
+    set_aside_newer(comm, root, found);
+    return found;
+  }
+  on_rank_0(comm, [&] {
+    const auto existing = list_checkpoints(root);
+    if (existing.empty()) return std::string();
+    throw ConfigError("--resume none: " + config.directory +
+                      " already holds checkpoints up to step " +
+                      std::to_string(existing.back().step) +
+                      "; choose another run.directory, or --resume auto to go on");
+  });
+  return std::nullopt;
+}
+
+std::optional<LoadedCheckpoint> load_newest_checkpoint(Communicator& comm, const std::string& root,
+                                                       const CheckpointEvents& events,
+                                                       bool is_shared) {
   std::string reasons;
   while (true) {
     const bool is_first = comm.rank() == 0;
     const std::string path = broadcast_text(comm, is_first ? newest_path(root) : "");
     if (path.empty()) break;
     LoadedCheckpoint loaded;
-    const std::string complaint = read_on_all(comm, path, loaded);
+    const std::string complaint = read_on_all(comm, path, is_shared, loaded);
     if (complaint.empty()) return loaded;
     reasons += "\n  " + complaint;
     on_rank_0(comm, [&] {
@@ -92,7 +130,7 @@ std::optional<LoadedCheckpoint> load_newest_checkpoint(
       "\nRestore one from a copy, or choose another run.directory to start anew");
 }
 
-LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path) {
+LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path, bool is_shared) {
   const std::string chosen = on_rank_0(comm, [&]() -> std::string {
     if (!fs::exists(path))
       throw ConfigError("cannot resume from " + path + ": there is no such checkpoint");
@@ -108,7 +146,7 @@ LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path)
     return newest;
   });
   LoadedCheckpoint loaded;
-  const std::string complaint = read_on_all(comm, chosen, loaded);
+  const std::string complaint = read_on_all(comm, chosen, is_shared, loaded);
   if (!complaint.empty()) {
     throw DoNotRequeueError(path + ": the checkpoint is damaged: " + complaint);
   }

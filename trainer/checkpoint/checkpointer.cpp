@@ -1,5 +1,7 @@
 #include "trainer/checkpoint/checkpointer.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
@@ -11,6 +13,8 @@
 #include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
+#include "trainer/host/host_name.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace {
@@ -86,7 +90,7 @@ void Checkpointer::start(const TensorMap& tensors, const json& state, int64_t st
   step_ = step;
   temporary_ = options_.root + "/" + checkpoint_name(step) + ".tmp-g" +
                std::to_string(options_.generation) + "-" + std::to_string(++saves_);
-  const auto writers = assign_writers(tensors, comm_.size());
+  const auto writers = assign_writers(tensors, options_.is_shared ? comm_.size() : 1);
   // Copied also on the CPU: the next update changes these tensors in place while they are written.
   TensorMap share;
   for (const auto& [name, tensor] : tensors) {
@@ -96,33 +100,38 @@ void Checkpointer::start(const TensorMap& tensors, const json& state, int64_t st
                                              : detached.to(at::kCPU).contiguous();
   }
   phase_ = Phase::kWriting;
-  thread_ =
-      std::async(std::launch::async, [this, share = std::move(share), text = state.dump(2) + "\n"] {
-        return write_share(share, text);
-      });
+  thread_ = std::async(std::launch::async,
+                       [this, share = std::move(share), text = json_text(state, 2) + "\n"] {
+                         return write_share(share, text);
+                       });
 }
 
 // On the writing thread. What went wrong travels as text to rank 0.
 json Checkpointer::write_share(const TensorMap& share, const std::string& state_text) const {
   const auto start = Clock::now();
-  json result = {{"files", json::object()}, {"error", ""}, {"not_finite", ""}};
+  json result = {
+      {"files", json::object()}, {"error", ""}, {"not_finite", ""}, {"host", host_name()}};
   try {
     result["not_finite"] = first_not_finite(share);
     if (result["not_finite"] != "") return result;
-    fs::create_directories(temporary_);
-    require_space(temporary_, bytes_of(share));
-    const auto add = [&](const std::string& name, const FileDigest& digest) {
-      result["files"][name] = {{"bytes", digest.bytes}, {"xxh3_128", digest.xxh3_128}};
-    };
-    const std::string shard = shard_name(comm_.rank());
-    add(shard, write_durably(temporary_ + "/" + shard, [&](const auto& visit) {
-          visit_safetensors(share, {{"format", "pt"}}, visit);
-        }));
-    if (comm_.rank() == 0) {
-      add("state.json", write_durably(temporary_ + "/state.json", state_text));
+    if (options_.is_shared || comm_.rank() == 0) {
+      fs::create_directories(temporary_);
+      require_space(temporary_, bytes_of(share));
+      const auto add = [&](const std::string& name, const FileDigest& digest) {
+        result["files"][name] = {{"bytes", digest.bytes}, {"xxh3_128", digest.xxh3_128}};
+      };
+      const std::string shard = shard_name(comm_.rank());
+      add(shard, write_durably(temporary_ + "/" + shard, [&](const auto& visit) {
+            visit_safetensors(share, {{"format", "pt"}}, visit);
+          }));
+      if (comm_.rank() == 0) {
+        add("state.json", write_durably(temporary_ + "/state.json", state_text));
+      }
     }
     result["write_s"] = seconds_since(start);
-    if (!observer_.approve_commit(step_)) result["error"] = "the coordinator refused the commit";
+    if (!observer_.approve_commit(step_)) {
+      result["error"] = "the commit was refused: this generation is over";
+    }
   } catch (const std::exception& error) {  // thread entry
     result["error"] = error.what();
   }
@@ -135,15 +144,11 @@ json Checkpointer::commit(const json& results) {
   json outcome = {{"error", ""}, {"events", json::array()}};
   const std::string target = options_.root + "/" + checkpoint_name(step_);
   try {
-    Manifest manifest{step_, options_.generation, comm_.size(), {}};
+    const Manifest manifest{step_, options_.generation, comm_.size(), collect_files(results)};
     int64_t bytes = 0;
-    for (size_t rank = 0; rank < results.size(); ++rank) {
-      const std::string error = results[rank].at("error");
-      if (!error.empty()) throw StorageError("rank " + std::to_string(rank) + ": " + error);
-      for (const auto& [name, file] : results[rank].at("files").items()) {
-        manifest.files[name] = {file.at("bytes"), file.at("xxh3_128")};
-        bytes += file.at("bytes").get<int64_t>();
-      }
+    for (const auto& [name, file] : manifest.files) bytes += file.bytes;
+    if (!options_.is_ours()) {
+      throw StorageError(options_.root + ": a newer generation has taken the run directory");
     }
     write_durably(temporary_ + "/manifest.json", manifest_text(manifest));
     sync_directory(temporary_);
@@ -163,6 +168,32 @@ json Checkpointer::commit(const json& results) {
     fs::remove_all(temporary_, ignored);
   }
   return outcome;
+}
+
+// What the manifest will name, seen with the size that its writer gave it.
+std::map<std::string, FileDigest> Checkpointer::collect_files(const json& results) const {
+  std::map<std::string, FileDigest> files;
+  const auto who = [&](size_t rank) {
+    return "rank " + std::to_string(rank) + " (host " +
+           results[rank].at("host").get<std::string>() + ")";
+  };
+  for (size_t rank = 0; rank < results.size(); ++rank) {
+    const std::string error = results[rank].at("error");
+    if (!error.empty()) throw StorageError(who(rank) + ": " + error);
+  }
+  for (size_t rank = 0; rank < results.size(); ++rank) {
+    for (const auto& [name, file] : results[rank].at("files").items()) {
+      files[name] = {file.at("bytes"), file.at("xxh3_128")};
+      const std::string path = temporary_ + "/" + name;
+      const std::string wrong = wait_for_file(path, files[name].bytes, options_.time_to_show_s);
+      if (wrong.empty()) continue;
+      throw StorageError(who(rank) + " wrote " + path + " with " +
+                         std::to_string(files[name].bytes) + " bytes, but for " + who(0) + " " +
+                         wrong + ": all hosts must see one run.directory, or set " +
+                         "checkpoint.shared = false");
+    }
+  }
+  return files;
 }
 
 double Checkpointer::pending() const {
@@ -193,7 +224,7 @@ void Checkpointer::finish() {
 
 void Checkpointer::begin_commit() {
   json results = json::array();
-  for (const std::string& text : gather_text(comm_, thread_.get().dump())) {
+  for (const std::string& text : gather_text(comm_, json_text(thread_.get()))) {
     results.push_back(json::parse(text));
   }
   phase_ = Phase::kCommitting;
@@ -210,7 +241,7 @@ void Checkpointer::begin_commit() {
 }
 
 std::string Checkpointer::conclude() {
-  const std::string text = broadcast_text(comm_, comm_.rank() == 0 ? thread_.get().dump() : "");
+  const std::string text = broadcast_text(comm_, comm_.rank() == 0 ? json_text(thread_.get()) : "");
   const json outcome = json::parse(text);
   phase_ = Phase::kIdle;
   const std::string error = outcome.at("error");
@@ -218,13 +249,27 @@ std::string Checkpointer::conclude() {
     last_step_ = step_;
     observer_.on_committed(step_);
   }
+  if (!error.empty()) report_failure(error);
   if (comm_.rank() == 0) {
-    if (!error.empty()) {
-      events_({{"event", "checkpoint_failed"}, {"step", step_}, {"reason", error}});
-    }
     for (const json& event : outcome.at("events")) events_(event);
   }
   return error;
+}
+
+void Checkpointer::report_failure(const std::string& why) {
+  observer_.on_checkpoint_failed(step_, why);
+  if (comm_.rank() != 0) {
+    std::error_code ignored;
+    fs::remove_all(temporary_, ignored);  // where rank 0 does not see it
+    return;
+  }
+  spdlog::warn(
+      "the checkpoint of step {} was not saved: {}. Training goes on, and the next save tries "
+      "again; until one succeeds a restart goes back to {}. Make room under {}, or see to what the "
+      "message names",
+      step_, why, last_step_ < 0 ? "the beginning" : "step " + std::to_string(last_step_),
+      options_.root);
+  events_({{"event", "checkpoint_failed"}, {"step", step_}, {"reason", why}});
 }
 
 }  // namespace espalier

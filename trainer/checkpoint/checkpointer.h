@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <future>
+#include <map>
 #include <set>
 #include <string>
 
@@ -10,6 +11,8 @@
 
 #include "comm/communicator.h"
 #include "models/weights/safetensors.h"
+#include "trainer/checkpoint/durable_file.h"
+#include "trainer/checkpoint/shared_directory.h"
 #include "trainer/run_observer.h"
 
 namespace espalier {
@@ -18,6 +21,11 @@ struct CheckpointerOptions {
   std::string root;  // the run's checkpoints/ folder; exists
   int64_t keep = 2;
   int generation = 1;
+  bool is_shared = true;  // false: only rank 0 sees `root`, and writes everything
+  // Asked on rank 0 before each commit: false = a newer generation has taken the folder. Any
+  // thread.
+  std::function<bool()> is_ours = [] { return true; };
+  double time_to_show_s = kTimeToShow_s;  // of a file that another rank has written
 };
 
 // Saves checkpoints while training goes on. One per rank; used by the training thread only.
@@ -27,6 +35,9 @@ struct CheckpointerOptions {
 // renames the directory: the commit. The ranks learn of each other's progress by one number that
 // the step loop adds to the all-reduce it does anyway (pending, advance), so they take every turn
 // together.
+//
+// On disks that are not shared rank 0 writes all of it: what a checkpoint holds is the same on
+// every rank (see Note [State is replicated]).
 //
 // A save that fails is reported, leaves older checkpoints alone, and the run goes on; state that is
 // not finite throws DoNotRequeueError.
@@ -67,6 +78,8 @@ class Checkpointer {
 
   nlohmann::json write_share(const TensorMap& share, const std::string& state_text) const;
   nlohmann::json commit(const nlohmann::json& results);
+  std::map<std::string, FileDigest> collect_files(const nlohmann::json& results) const;
+  void report_failure(const std::string& why);
   void begin_commit();
   std::string conclude();
 
@@ -83,6 +96,11 @@ class Checkpointer {
   std::future<nlohmann::json> thread_;  // result of the writing or committing thread
   std::set<std::string> verified_;      // rank 0: checkpoints known to be good
 };
+
+// Note [State is replicated]: every tensor of a checkpoint has the same bits on all ranks. Weights,
+// optimizer and averages start from the seed or a checkpoint and change by gradients and statistics
+// that were summed over ranks; what objectives derive from their data (means of a teacher's
+// features) every rank computes alike from the same samples. So it does not matter who writes what.
 
 // Which rank writes which tensor: largest first, each to the rank with the least so far. The same
 // on every rank.

@@ -71,13 +71,12 @@ void write_all(int fd, Piece piece, const std::string& path) {
   }
 }
 
-// A file larger than its limit must be an error of write(), not the end of the process.
+}  // namespace
+
 void ignore_file_size_signal() {
   static const auto previous = std::signal(SIGXFSZ, SIG_IGN);
   static_cast<void>(previous);
 }
-
-}  // namespace
 
 FileDigest write_durably(const std::string& path, const PieceVisitor& pieces, unsigned mode) {
   ignore_file_size_signal();

@@ -6,15 +6,11 @@
 #include <span>
 #include <string>
 
-#include <stdexcept>
+#include "trainer/errors.h"
 
 namespace espalier {
 
-// A write, fsync or rename that failed. The message has the file and the system's reason.
-class StorageError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+// What goes wrong below is a StorageError.
 
 struct FileDigest {
   int64_t bytes = 0;
@@ -46,6 +42,9 @@ FileDigest digest_file(const std::string& path);  // throws StorageError when it
 std::string digest_text(const std::string& text);
 
 std::string read_text_file(const std::string& path, int64_t max_bytes = 64 << 20);
+
+// A file larger than its limit becomes an error of write(), not the end of the process.
+void ignore_file_size_signal();
 
 // "20261123T080910Z", for the names of what is set aside.
 std::string utc_stamp();

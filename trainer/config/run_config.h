@@ -64,6 +64,7 @@ struct ModelConfig {
 struct CheckpointConfig {
   int64_t every_steps = 200;
   int64_t keep = 2;
+  bool shared = true;
   std::string resume = "auto";
 };
 

@@ -68,6 +68,10 @@ void declare_saving(Settings& s, RunConfig& c) {
          .max = kManySteps});
   s.add("checkpoint.keep", c.checkpoint.keep,
         {.help = "Verified checkpoints kept; older ones are removed.", .min = 1, .max = 10000});
+  s.add("checkpoint.shared", c.checkpoint.shared,
+        {.help = "true = every rank writes its part into run.directory, one folder that all hosts "
+                 "see; false = rank 0 writes everything to its own disk, and sends it to the "
+                 "others when the run goes on."});
   s.add("checkpoint.resume", c.checkpoint.resume,
         {.help = "auto = newest good checkpoint of the run directory; none = must start at step "
                  "0; or the path of a checkpoint or run directory."});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include <torch/torch.h>
 
@@ -56,7 +57,7 @@ std::vector<std::string> gather_text(Communicator& comm, const std::string& text
 }
 
 std::string on_rank_0(Communicator& comm, const std::function<std::string()>& work) {
-  // First byte: c = config error, d = do not requeue, o = result.
+  // First byte: c = config error, d = do not requeue, s = storage, o = result.
   std::string outcome;
   if (comm.rank() == 0) {
     try {
@@ -65,12 +66,17 @@ std::string on_rank_0(Communicator& comm, const std::function<std::string()>& wo
       outcome = std::string("c") + error.what();
     } catch (const DoNotRequeueError& error) {
       outcome = std::string("d") + error.what();
+    } catch (const StorageError& error) {
+      outcome = std::string("s") + error.what();
+    } catch (const std::filesystem::filesystem_error& error) {
+      outcome = std::string("s") + error.what();
     }
   }
   outcome = broadcast_text(comm, outcome);
   const std::string text = outcome.substr(1);
   if (outcome.front() == 'c') throw ConfigError(text);
   if (outcome.front() == 'd') throw DoNotRequeueError(text);
+  if (outcome.front() == 's') throw StorageError(text);
   return text;
 }
 

@@ -80,16 +80,13 @@ std::string NamedThings::keep_text(const std::string& path, const TextVocabulary
   const bool goes_on = std::filesystem::exists(path) &&
                        !list_checkpoints(RunDirectory::checkpoints(config_.directory)).empty();
   const std::string before = goes_on ? read_text_file(path) : "";
-  const std::string candidate = path + ".learned";
-  learned.tokenizer().save(candidate);
-  const bool differs = goes_on && read_text_file(candidate) != before;
-  if (differs) {
-    std::filesystem::remove(candidate);
+  const std::string text = learned.tokenizer().to_text();
+  if (goes_on && text != before) {
     throw ConfigError(path + " was learned from other texts or with other settings than now, and " +
                       "the run's weights go with it; set them back, or choose another " +
                       "run.directory");
   }
-  rename_durably(candidate, path);
+  if (!goes_on) replace_durably(path, text);
   return "";
 }
 

@@ -3,9 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <fstream>
 #include <map>
 
 #include "trainer/checkpoint/durable_file.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace {
@@ -16,24 +18,14 @@ double unix_time_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// A kill may have cut the last line short; the next one starts on its own.
-std::ofstream open_lines(const std::string& path) {
-  std::ifstream old(path, std::ios::binary | std::ios::ate);
-  char last = '\n';
-  if (old && old.tellg() > 0) old.seekg(-1, std::ios::end).get(last);
-  std::ofstream file(path, std::ios::app);
-  if (last != '\n') file << '\n';
-  return file;
-}
-
 }  // namespace
 
 RunLog::RunLog(const std::string& run_directory, bool tensorboard, int generation,
                int64_t start_step)
     : generation_(generation),
-      metrics_(open_lines(run_directory + "/metrics.jsonl")),
-      events_(open_lines(run_directory + "/events.jsonl")),
-      history_(open_lines(run_directory + "/evaluation/history.jsonl")) {
+      metrics_(run_directory + "/metrics.jsonl"),
+      events_(run_directory + "/events.jsonl"),
+      history_(run_directory + "/evaluation/history.jsonl") {
   if (tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(run_directory + "/tensorboard",
                                                        unix_time_s(), start_step);
@@ -47,7 +39,7 @@ void RunLog::metrics(const StepReport& report) {
   post([this, report, now = unix_time_s()] {
     json line = to_json(report);
     line["time"] = now;
-    append(metrics_, std::move(line), "metrics.jsonl");
+    append(metrics_, std::move(line));
     if (!tensorboard_) return;
     std::vector<std::pair<std::string, double>> values = {
         {report.stage + "/loss", report.total_loss},
@@ -57,14 +49,13 @@ void RunLog::metrics(const StepReport& report) {
     for (const auto& [name, loss] : report.losses) {
       values.emplace_back(report.stage + "/loss/" + name, loss);
     }
-    tensorboard_->add_scalars(values, report.global_step, now);
-    tensorboard_->flush();
+    note(tensorboard_->add_scalars(values, report.global_step, now), tensorboard_->file());
   });
 }
 
 void RunLog::event(json event) {
   event["time"] = unix_time_s();
-  post([this, event = std::move(event)] { append(events_, event, "events.jsonl"); });
+  post([this, event = std::move(event)] { append(events_, event); });
 }
 
 void RunLog::evaluation(const std::string& stage, int64_t step, int64_t global_step,
@@ -72,12 +63,10 @@ void RunLog::evaluation(const std::string& stage, int64_t step, int64_t global_s
   post([this, stage, step, global_step, sections, now = unix_time_s()] {
     json list = to_json(sections);
     for (json& section : list) section.erase("tables");
-    append(history_,
-           {{"stage", stage},
-            {"step", step},
-            {"global_step", global_step},
-            {"sections", std::move(list)}},
-           "evaluation/history.jsonl");
+    append(history_, {{"stage", stage},
+                      {"step", step},
+                      {"global_step", global_step},
+                      {"sections", std::move(list)}});
     if (tensorboard_) add_to_tensorboard(stage, global_step, sections, now);
   });
 }
@@ -88,17 +77,19 @@ void RunLog::add_to_tensorboard(const std::string& stage, int64_t global_step,
     const std::string prefix = stage + "/" + section.name + "/";
     std::vector<std::pair<std::string, double>> numbers = numbers_of(section);
     for (auto& [tag, value] : numbers) tag.insert(0, prefix);
-    if (!numbers.empty()) tensorboard_->add_scalars(numbers, global_step, now);
+    if (!numbers.empty()) {
+      note(tensorboard_->add_scalars(numbers, global_step, now), tensorboard_->file());
+    }
     for (const Picture& picture : section.pictures) {
       try {
-        tensorboard_->add_png(prefix + picture.name, read_text_file(picture.path), global_step,
-                              now);
+        const std::string png = read_text_file(picture.path);
+        note(tensorboard_->add_png(prefix + picture.name, png, global_step, now),
+             tensorboard_->file());
       } catch (const std::exception& error) {
         spdlog::warn("TensorBoard: {} left out: {}", picture.path, error.what());
       }
     }
   }
-  tensorboard_->flush();
 }
 
 void RunLog::flush() {
@@ -133,14 +124,18 @@ void RunLog::run(const std::stop_token& stop) {
   }
 }
 
-void RunLog::append(std::ofstream& file, json line, const char* name) {
+void RunLog::append(AppendFile& file, json line) {
   line["generation"] = generation_;
-  file << line.dump() << std::endl;
-  if (!file && !has_complained_) {
-    has_complained_ = true;
-    spdlog::error("{} cannot be written; the run goes on without it", name);
+  note(file.append_line(json_text(line)), file);
+}
+
+// One message when it begins and one when it ends.
+void RunLog::note(bool is_written, AppendFile& file) {
+  if (!is_written) {
+    if (file.left_out() == 1) spdlog::error("{}; the run goes on without it", file.error());
+  } else if (const int64_t lines = file.take_left_out(); lines > 0) {
+    spdlog::warn("{} goes on; {} entries could not be written", file.path(), lines);
   }
-  file.clear();
 }
 
 std::vector<json> read_metrics(const std::string& run_directory) {

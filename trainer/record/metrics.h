@@ -3,7 +3,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -14,14 +13,16 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/evaluation/section.h"
+#include "trainer/record/append_file.h"
 #include "trainer/record/step_report.h"
 #include "trainer/record/tensorboard.h"
 
 namespace espalier {
 
 // What a run writes down while it goes on: metrics.jsonl, events.jsonl, evaluation/history.jsonl
-// and TensorBoard files. Calls return at once; a thread of its own does the writing, in order. A
-// write that fails is logged once, and the run goes on. Rank 0 only; any thread may call.
+// and TensorBoard files. Calls return at once; a thread of its own does the writing, in order. What
+// cannot be written is left out whole, said once, and the run goes on; the log goes on too as soon
+// as the disk takes it again. Rank 0 only; any thread may call.
 class RunLog {
  public:
   RunLog(const std::string& run_directory, bool tensorboard, int generation, int64_t start_step);
@@ -42,12 +43,12 @@ class RunLog {
   void run(const std::stop_token& stop);
   void add_to_tensorboard(const std::string& stage, int64_t global_step,
                           const std::vector<Section>& sections, double now);
-  void append(std::ofstream& file, nlohmann::json line, const char* name);
+  void append(AppendFile& file, nlohmann::json line);
+  void note(bool is_written, AppendFile& file);
 
   int generation_;
-  std::ofstream metrics_, events_, history_;
+  AppendFile metrics_, events_, history_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
-  bool has_complained_ = false;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<std::function<void()>> queue_;

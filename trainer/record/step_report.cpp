@@ -21,22 +21,22 @@ nlohmann::json to_json(const StepReport& report) {
           {"time_s", report.time_s}};
 }
 
-StepReport step_report_from_json(const nlohmann::json& json) {
+StepReport step_report_from_json(const nlohmann::json& message) {
   StepReport report;
-  read_field(json, "stage", &report.stage);
-  read_field(json, "step", &report.step);
-  read_field(json, "stage_steps", &report.stage_steps);
-  read_field(json, "global_step", &report.global_step);
-  read_field(json, "total_steps", &report.total_steps);
-  read_field(json, "samples", &report.samples);
-  read_field(json, "losses", &report.losses);
-  read_field(json, "total_loss", &report.total_loss);
-  read_field(json, "learning_rate", &report.learning_rate);
-  read_field(json, "grad_norm", &report.grad_norm);
-  read_field(json, "skipped", &report.skipped);
-  read_field(json, "samples_per_s", &report.samples_per_s);
-  read_field(json, "eta_s", &report.eta_s);
-  read_field(json, "time_s", &report.time_s);
+  read_field(message, "stage", &report.stage);
+  read_field(message, "step", &report.step);
+  read_field(message, "stage_steps", &report.stage_steps);
+  read_field(message, "global_step", &report.global_step);
+  read_field(message, "total_steps", &report.total_steps);
+  read_field(message, "samples", &report.samples);
+  read_field(message, "losses", &report.losses);
+  read_field(message, "total_loss", &report.total_loss);
+  read_field(message, "learning_rate", &report.learning_rate);
+  read_field(message, "grad_norm", &report.grad_norm);
+  read_field(message, "skipped", &report.skipped);
+  read_field(message, "samples_per_s", &report.samples_per_s);
+  read_field(message, "eta_s", &report.eta_s);
+  read_field(message, "time_s", &report.time_s);
   return report;
 }
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "trainer/errors.h"
+#include "trainer/host/host_name.h"
 
 namespace espalier {
 namespace {
@@ -95,28 +95,30 @@ std::string png_event(const std::string& tag, const std::string& png, int64_t st
 }
 
 TensorboardWriter::TensorboardWriter(const std::string& directory, double wall_time_s,
-                                     int64_t start_step) {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  const std::string path = directory + "/events.out.tfevents." +
-                           std::to_string(static_cast<int64_t>(wall_time_s)) + "." + host.data() +
-                           "." + std::to_string(::getpid());
-  file_.open(path, std::ios::binary | std::ios::app);
-  if (!file_) throw ConfigError(path + ": cannot be created: " + std::strerror(errno));
-  file_ << tfrecord(event(wall_time_s, 0, kFileVersion, "brain.Event:2"));
+                                     int64_t start_step)
+    : file_(directory + "/events.out.tfevents." +
+            std::to_string(static_cast<int64_t>(wall_time_s)) + "." + host_name() + "." +
+            std::to_string(::getpid())) {
   const std::string start = integer_field(1, 1);  // SessionLog.START
-  file_ << tfrecord(event(wall_time_s, start_step, kSessionLog, start));
-  file_.flush();
+  head_ = tfrecord(event(wall_time_s, 0, kFileVersion, "brain.Event:2")) +
+          tfrecord(event(wall_time_s, start_step, kSessionLog, start));
+  if (file_.append(head_)) head_.clear();
 }
 
-void TensorboardWriter::add_scalars(const std::vector<std::pair<std::string, double>>& values,
+bool TensorboardWriter::add_scalars(const std::vector<std::pair<std::string, double>>& values,
                                     int64_t step, double wall_time_s) {
-  file_ << tfrecord(scalars_event(values, step, wall_time_s));
+  return add(scalars_event(values, step, wall_time_s));
 }
 
-void TensorboardWriter::add_png(const std::string& tag, const std::string& png, int64_t step,
+bool TensorboardWriter::add_png(const std::string& tag, const std::string& png, int64_t step,
                                 double wall_time_s) {
-  file_ << tfrecord(png_event(tag, png, step, wall_time_s));
+  return add(png_event(tag, png, step, wall_time_s));
+}
+
+bool TensorboardWriter::add(const std::string& event) {
+  if (!file_.append(head_ + tfrecord(event))) return false;
+  head_.clear();
+  return true;
 }
 
 }  // namespace espalier

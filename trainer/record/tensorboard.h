@@ -1,28 +1,34 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "trainer/record/append_file.h"
+
 namespace espalier {
 
 // Writes the event files that TensorBoard reads: TFRecord frames (length, masked CRC-32C) around
-// hand-encoded Event messages. Not thread-safe.
+// hand-encoded Event messages. A frame that cannot be written whole is left out: readers stop at a
+// torn one. Not thread-safe.
 class TensorboardWriter {
  public:
-  // Creates one new file in `directory`, which exists. `start_step` tells TensorBoard to forget
-  // what earlier files hold from that step on.
+  // One new file in `directory`, which exists. `start_step` tells TensorBoard to forget what
+  // earlier files hold from that step on.
   TensorboardWriter(const std::string& directory, double wall_time_s, int64_t start_step);
 
-  void add_scalars(const std::vector<std::pair<std::string, double>>& values, int64_t step,
+  // False: left out, and the file says why.
+  bool add_scalars(const std::vector<std::pair<std::string, double>>& values, int64_t step,
                    double wall_time_s);
-  void add_png(const std::string& tag, const std::string& png, int64_t step, double wall_time_s);
-  void flush() { file_.flush(); }
+  bool add_png(const std::string& tag, const std::string& png, int64_t step, double wall_time_s);
+  AppendFile& file() { return file_; }
 
  private:
-  std::ofstream file_;
+  bool add(const std::string& event);
+
+  AppendFile file_;
+  std::string head_;  // what the file starts with, until it is written
 };
 
 uint32_t crc32c(const std::string& bytes);

@@ -88,5 +88,34 @@ TEST(JournalRecords, EndAtALengthThatNoRecordHas) {
   EXPECT_EQ(good_bytes, 0u);
 }
 
+TEST_F(JournalFile, LetsARankCommitAloneUnlessItNamesANewerGeneration) {
+  Journal journal(path_);
+  journal.launching(3);
+  journal.launched(3, 100, 555, "job");
+  EXPECT_TRUE(is_newest_generation(path_, 3));
+  EXPECT_FALSE(is_newest_generation(path_, 2));
+  journal.launching(4);  // as soon as it is about to be launched
+  EXPECT_FALSE(is_newest_generation(path_, 3));
+}
+
+TEST_F(JournalFile, LetsARankCommitAloneWhereThereIsNone) {
+  EXPECT_TRUE(is_newest_generation(path_, 3));
+}
+
+TEST_F(JournalFile, LetsARankCommitAloneBehindAnEndThatWasTornForGood) {
+  Journal(path_).launching(3);
+  std::ofstream(path_, std::ios::app | std::ios::binary) << encode_record({{"x", 1}}).substr(0, 9);
+  EXPECT_TRUE(is_newest_generation(path_, 3));
+  EXPECT_FALSE(is_newest_generation(path_, 2));
+}
+
+TEST_F(JournalFile, ThatCannotBeReadLetsNoRankCommitAlone) {
+  std::ofstream(path_) << "no record at all";
+  EXPECT_FALSE(is_newest_generation(path_, 3));
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);  // reading it is an error
+  EXPECT_FALSE(is_newest_generation(path_, 3));
+}
+
 }  // namespace
 }  // namespace espalier

@@ -29,6 +29,7 @@ TEST(ExitCodes, AreThePublishedOnes) {
   EXPECT_EQ(exit_code_of(FailureClass::kWeights), 64);
   EXPECT_EQ(exit_code_of(FailureClass::kInternal), 70);
   EXPECT_EQ(exit_code_of(FailureClass::kHang), 70);
+  EXPECT_EQ(exit_code_of(FailureClass::kStorage), 70);
   EXPECT_EQ(kExitStopped, 75);
   EXPECT_EQ(exit_code_of(FailureClass::kOutOfMemory), 93);
   EXPECT_EQ(exit_code_of(FailureClass::kNumeric), 93);

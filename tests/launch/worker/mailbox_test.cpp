@@ -71,5 +71,25 @@ TEST(Mailbox, AnswersNoAndStopsWhenItsGenerationIsOver) {
   channel.join();
 }
 
+TEST(Mailbox, WithTheCoordinatorGoneForGoodCommitsOnlyWhatItMayAlone) {
+  for (const bool may : {true, false}) {
+    Mailbox mailbox(0, [may] { return may; });
+    mailbox.ask_to_commit(40);
+    std::thread channel([&] { mailbox.coordinator_is_gone(); });
+    EXPECT_EQ(mailbox.wait_for_permission(40), may);
+    EXPECT_TRUE(mailbox.stop_requested());
+    channel.join();
+  }
+}
+
+TEST(Mailbox, PermissionThatTheCoordinatorGaveCountsAfterItIsGone) {
+  Mailbox mailbox(0, [] { return false; });
+  mailbox.ask_to_commit(40);
+  mailbox.allowed({40});
+  mailbox.coordinator_is_gone();
+  EXPECT_TRUE(mailbox.wait_for_permission(40));
+  EXPECT_FALSE(mailbox.wait_for_permission(60));
+}
+
 }  // namespace
 }  // namespace espalier

@@ -12,6 +12,7 @@
 #include "trainer/models/y_inference.h"
 #include "trainer/named/sample_fields.h"
 #include "trainer/objectives/draw/draw.h"
+#include "trainer/record/evaluation_files.h"
 
 namespace espalier {
 namespace {
@@ -238,7 +239,7 @@ void Evaluation::add_sheet(const std::string& name, const ImageSet& set, const D
   }
   const std::string path =
       request_.directory + "/" + request_.picture_prefix + "drawn-" + name + ".png";
-  write_png(path, contact_sheet(rows));
+  save_picture(path, contact_sheet(rows));
   section_.pictures.push_back(
       {"drawn-" + name, path,
        "Names " + name +

@@ -10,6 +10,7 @@
 #include "trainer/named/sample_fields.h"
 #include "trainer/named/teacher_features.h"
 #include "trainer/objectives/masked_patches/masked_patches.h"
+#include "trainer/record/evaluation_files.h"
 
 namespace espalier {
 namespace {
@@ -94,8 +95,8 @@ Picture MaskedPatchesObjective::write_picture(const ImageSet& images,
     return tensor_to_images(cells_to_image(patches_to_cells(of_patches)));
   };
   const std::string path = request.directory + "/" + request.picture_prefix + "painted.png";
-  write_png(path, contact_sheet({tensor_to_images(values), pictures(patches * (1 - masked)),
-                                 pictures(patches * (1 - masked) + painted * masked)}));
+  save_picture(path, contact_sheet({tensor_to_images(values), pictures(patches * (1 - masked)),
+                                    pictures(patches * (1 - masked) + painted * masked)}));
   return {"painted", path,
           "Held-out images, the patches that the encoder sees, and what the decoder paints in the "
           "masked ones."};

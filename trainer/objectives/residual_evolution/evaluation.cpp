@@ -16,6 +16,7 @@
 #include "trainer/named/sample_fields.h"
 #include "trainer/named/teacher_features.h"
 #include "trainer/objectives/residual_evolution/residual_evolution.h"
+#include "trainer/record/evaluation_files.h"
 
 namespace espalier {
 namespace {
@@ -292,7 +293,7 @@ void Evaluation::add_picture() {
   }
   const std::string path =
       request_.directory + "/" + request_.picture_prefix + "reconstructions.png";
-  write_png(path, contact_sheet(rows));
+  save_picture(path, contact_sheet(rows));
   section_.pictures.push_back(
       {"reconstructions", path,
        "First row: held-out images. Below: what comes back from 1, 2, … stages of codes."});

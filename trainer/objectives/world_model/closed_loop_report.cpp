@@ -10,6 +10,7 @@
 #include "trainer/named/image_set.h"
 #include "trainer/objectives/world_model/closed_loop.h"
 #include "trainer/objectives/world_model/dream_pictures.h"
+#include "trainer/record/evaluation_files.h"
 
 namespace espalier {
 namespace {
@@ -97,7 +98,7 @@ void add_film(const WorldModelObjective& objective, const Film& film,
               " steps before, painted where the two differ.";
   }
   const std::string path = request.directory + "/" + request.picture_prefix + name + ".png";
-  write_png(path, contact_sheet(rows));
+  save_picture(path, contact_sheet(rows));
   section.pictures.push_back({name, path, legend});
 }
 

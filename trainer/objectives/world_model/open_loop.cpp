@@ -14,6 +14,7 @@
 #include "trainer/evaluation/standard_error.h"
 #include "trainer/named/sample_fields.h"
 #include "trainer/objectives/world_model/dream_pictures.h"
+#include "trainer/record/evaluation_files.h"
 #include "trainer/update/precision.h"
 
 namespace espalier {
@@ -361,7 +362,7 @@ void paint_open_loop(WorldModelObjective& objective, const EpisodeSet& set,
   }
   if (rows.empty()) return;
   const std::string path = request.directory + "/" + request.picture_prefix + "dreams.png";
-  write_png(path, contact_sheet(rows));
+  save_picture(path, contact_sheet(rows));
   section.pictures.push_back({"dreams", path, legend});
 }
 
