@@ -1,6 +1,6 @@
 #include "comm/communicator.h"
 
-#include <sstream>
+#include <utility>
 
 namespace espalier {
 namespace {
@@ -26,8 +26,6 @@ void check_contiguous(const char* operation, const at::Tensor& tensor) {
               tensor.strides());
 }
 
-}  // namespace
-
 void check_all_reduce(const at::Tensor& tensor) {
   check_contiguous("all_reduce", tensor);
   TORCH_CHECK(is_reducible(tensor.scalar_type()),
@@ -51,13 +49,36 @@ void check_all_gather(const at::Tensor& input, const at::Tensor& output, int siz
               "all_gather needs input and output of one type on one device");
 }
 
-std::string describe(std::string_view operation, const at::Tensor& tensor,
-                     std::string_view argument) {
-  std::ostringstream text;
-  text << operation << '(' << tensor.scalar_type() << tensor.sizes();
-  if (!argument.empty()) text << ", " << argument;
-  text << ')';
-  return text.str();
+}  // namespace
+
+Communicator::Communicator(const CommunicatorOptions& options, std::string group)
+    : recording_{options.watch ? options.watch : std::make_shared<CollectiveWatch>(),
+                 std::move(group), options.dump_directory} {}
+
+std::shared_ptr<Work> Communicator::all_reduce(const at::Tensor& tensor, ReduceOp op) {
+  check_all_reduce(tensor);
+  check_device(tensor);
+  return do_all_reduce(tensor, op, record({"all_reduce", tensor, name_of(op).data()}));
+}
+
+std::shared_ptr<Work> Communicator::broadcast(const at::Tensor& tensor, int root) {
+  check_broadcast(tensor, root, size());
+  check_device(tensor);
+  CollectiveCall call("broadcast", tensor);
+  call.root = root;
+  return do_broadcast(tensor, root, record(call));
+}
+
+std::shared_ptr<Work> Communicator::all_gather(const at::Tensor& input, const at::Tensor& output) {
+  check_all_gather(input, output, size());
+  check_device(output);
+  return do_all_gather(input, output, record({"all_gather", input}));
+}
+
+void Communicator::barrier() {
+  CollectiveCall call;
+  call.name = "barrier";
+  do_barrier(record(call));
 }
 
 std::string_view name_of(ReduceOp op) {

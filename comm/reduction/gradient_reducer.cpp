@@ -20,6 +20,10 @@ int64_t padded_elements(const at::Tensor& parameter) {
   return (parameter.numel() + alignment - 1) / alignment * alignment;
 }
 
+int64_t default_bucket_bytes(const Communicator& communicator) {
+  return (communicator.backend() == "nccl" ? int64_t{32} : int64_t{4}) << 20;
+}
+
 bool can_share_bucket(const at::Tensor& a, const at::Tensor& b) {
   return a.scalar_type() == b.scalar_type() && a.device() == b.device();
 }
@@ -57,8 +61,10 @@ GradientReducer::GradientReducer(Communicator& communicator, std::vector<Paramet
                                  ReducerOptions options)
     : communicator_(communicator), active_(groups.size(), false) {
   check_groups(groups);
+  const int64_t bucket_bytes =
+      options.bucket_bytes > 0 ? options.bucket_bytes : default_bucket_bytes(communicator);
   for (size_t group = groups.size(); group-- > 0;) {
-    add_buckets(group, groups[group].parameters, options.bucket_bytes);
+    add_buckets(group, groups[group].parameters, bucket_bytes);
   }
   for (ParameterGroup& group : groups) group_names_.push_back(std::move(group.name));
   for (Bucket& bucket : buckets_) {  // after the last growth of buckets_: hooks hold references
@@ -173,7 +179,7 @@ void GradientReducer::finish() {
   send_ready();
   phase_ = Phase::kIdle;
   for (Bucket& bucket : buckets_) {
-    if (bucket.work) std::exchange(bucket.work, nullptr)->wait();
+    if (bucket.work) std::exchange(bucket.work, nullptr)->order_stream();
   }
 }
 

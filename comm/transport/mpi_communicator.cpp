@@ -1,7 +1,5 @@
 #include "comm/transport/mpi_communicator.h"
 
-#include <algorithm>
-#include <string>
 #include <utility>
 
 #include <ATen/Functions.h>
@@ -12,109 +10,124 @@
 namespace espalier {
 namespace {
 
-MPI_Datatype mpi_type(at::ScalarType type) {
+combine::Type combine_type(at::ScalarType type) {
   switch (type) {
     case at::kFloat:
-      return MPI_FLOAT;
+      return combine::Type::kFloat;
     case at::kDouble:
-      return MPI_DOUBLE;
+      return combine::Type::kDouble;
     case at::kBFloat16:
-      return MPI_UINT16_T;
+      return combine::Type::kBFloat16;
     case at::kInt:
-      return MPI_INT32_T;
+      return combine::Type::kInt32;
     case at::kLong:
-      return MPI_INT64_T;
+      return combine::Type::kInt64;
     default:
-      return MPI_UINT8_T;  // check_all_reduce() lets nothing else through
+      return combine::Type::kUint8;  // all_reduce() lets nothing else through
   }
 }
 
+combine::Op combine_op(ReduceOp op) {
+  return op == ReduceOp::kSum   ? combine::Op::kSum
+         : op == ReduceOp::kMax ? combine::Op::kMax
+                                : combine::Op::kMin;
+}
+
+std::byte* bytes_of(const at::Tensor& tensor) { return static_cast<std::byte*>(tensor.data_ptr()); }
+
 class MpiCommunicator : public Communicator {
  public:
-  explicit MpiCommunicator(const MpiOptions& options)
-      : piece_bytes_(options.piece_bytes), progress_(options.timeout_s) {}
+  MpiCommunicator(const CommunicatorOptions& options, const MpiOptions& mpi)
+      : Communicator(options),
+        stages_tensors_(mpi.stages_tensors),
+        progress_(options.timeout_s, mpi),
+        topology_(progress_.world().topology()),
+        slot_bytes_(progress_.world().slot_bytes()) {}
 
-  int rank() const override { return progress_.rank(); }
-  int size() const override { return progress_.size(); }
+  int rank() const override { return topology_.rank(); }
+  int size() const override { return topology_.size(); }
   std::string_view backend() const override { return "mpi"; }
+  void abort(const std::string& why) override { progress_.abort(why); }
 
-  std::shared_ptr<Work> all_reduce(const at::Tensor& tensor, ReduceOp op) override {
-    check_all_reduce(tensor);
-    const auto operation = prepare(describe("all_reduce", tensor, name_of(op)), tensor);
-    add_reductions(*operation, tensor, op);
-    progress_.submit(operation);
-    return operation;
+ protected:
+  void check_device(const at::Tensor& tensor) const override {
+    TORCH_CHECK(!tensor.is_meta(), "MPI moves bytes, and a tensor on ", tensor.device(),
+                " has none");
   }
 
-  std::shared_ptr<Work> broadcast(const at::Tensor& tensor, int root) override {
-    check_broadcast(tensor, root, size());
-    const auto operation =
-        prepare(describe("broadcast", tensor, "root " + std::to_string(root)), tensor);
-    add_broadcasts(*operation, tensor, root);
-    progress_.submit(operation);
-    return operation;
+  std::shared_ptr<Work> do_all_reduce(const at::Tensor& tensor, ReduceOp op,
+                                      CollectiveRecord record) override {
+    MpiJob job = job_on(tensor);
+    job.schedule = all_reduce_schedule(topology_);
+    job.layout =
+        divided_layout(bytes_of(job.tensor), tensor.numel(),
+                       static_cast<int64_t>(tensor.element_size()), job.schedule, slot_bytes_);
+    job.combine = combine::function_of(combine_type(tensor.scalar_type()), combine_op(op));
+    return submit(std::move(record), std::move(job));
   }
 
-  // One broadcast per rank: as many bytes as an all-gather, and its result needs no unpacking.
-  std::shared_ptr<Work> all_gather(const at::Tensor& input, const at::Tensor& output) override {
-    check_all_gather(input, output, size());
-    const auto operation = prepare(describe("all_gather", input), output);
-    const at::NoGradGuard no_grad;
-    output.select(0, rank()).copy_(input);
-    for (int root = 0; root < size(); ++root) {
-      add_broadcasts(*operation, output.select(0, root), root);
+  std::shared_ptr<Work> do_broadcast(const at::Tensor& tensor, int root,
+                                     CollectiveRecord record) override {
+    MpiJob job = job_on(tensor);
+    job.schedule = broadcast_schedule(topology_, root);
+    job.layout = divided_layout(bytes_of(job.tensor), static_cast<int64_t>(tensor.nbytes()),
+                                /*element_bytes=*/1, job.schedule, slot_bytes_);
+    return submit(std::move(record), std::move(job));
+  }
+
+  std::shared_ptr<Work> do_all_gather(const at::Tensor& input, const at::Tensor& output,
+                                      CollectiveRecord record) override {
+    {
+      const at::NoGradGuard no_grad;
+      output.select(0, rank()).copy_(input);
     }
-    progress_.submit(operation);
-    return operation;
+    MpiJob job = job_on(output);
+    job.schedule = all_gather_schedule(topology_);
+    job.layout = row_layout(bytes_of(job.tensor), static_cast<int64_t>(input.nbytes()),
+                            job.schedule, slot_bytes_);
+    return submit(std::move(record), std::move(job));
   }
 
-  void barrier() override {
-    const at::Tensor token = at::zeros({1}, at::kInt);
-    const auto operation = prepare("barrier", token);
-    add_reductions(*operation, token, ReduceOp::kSum);
-    progress_.submit(operation);
-    operation->wait();
+  void do_barrier(CollectiveRecord record) override {
+    // A sum of one element per rank: none has it before all have come.
+    do_all_reduce(at::zeros({1}, at::kInt), ReduceOp::kSum, std::move(record))->wait();
   }
 
  private:
-  std::shared_ptr<MpiOperation> prepare(std::string name, const at::Tensor& tensor) const {
-    TORCH_CHECK(tensor.device().is_cpu(), "MPI moves tensors in host memory, got one on ",
-                tensor.device());
-    return std::make_shared<MpiOperation>(std::move(name), tensor, progress_.waiters());
-  }
-
-  void add_reductions(MpiOperation& operation, const at::Tensor& tensor, ReduceOp op) const {
-    const auto element_bytes = static_cast<int64_t>(tensor.element_size());
-    const int64_t step = std::max<int64_t>(piece_bytes_ / element_bytes, 1);
-    auto* data = static_cast<std::byte*>(tensor.data_ptr());
-    for (int64_t begin = 0; begin < tensor.numel(); begin += step) {
-      const int64_t count = std::min(step, tensor.numel() - begin);
-      operation.pieces.push_back({data + begin * element_bytes, static_cast<int>(count),
-                                  mpi_type(tensor.scalar_type()), op, /*root=*/0});
+  MpiJob job_on(const at::Tensor& tensor) const {
+    MpiJob job;
+    job.tensor = tensor;
+    if (stages_tensors_ || !tensor.device().is_cpu()) {
+      job.stage = std::make_shared<HostStage>(tensor);
+      job.stages = stages_;
+      job.tensor = job.stage->host();
     }
+    return job;
   }
 
-  void add_broadcasts(MpiOperation& operation, const at::Tensor& tensor, int root) const {
-    const auto bytes = static_cast<int64_t>(tensor.nbytes());
-    auto* data = static_cast<std::byte*>(tensor.data_ptr());
-    for (int64_t begin = 0; begin < bytes; begin += piece_bytes_) {
-      const int64_t count = std::min(piece_bytes_, bytes - begin);
-      operation.pieces.push_back(
-          {data + begin, static_cast<int>(count), MPI_BYTE, std::nullopt, root});
-    }
+  std::shared_ptr<Work> submit(CollectiveRecord record, MpiJob job) {
+    if (job.stage) stages_->add(job.stage);
+    auto operation =
+        std::make_shared<MpiOperation>(std::move(record), std::move(job), progress_.waiters());
+    progress_.submit(operation);
+    return operation;
   }
 
-  const int64_t piece_bytes_;
+  const bool stages_tensors_;
+  const std::shared_ptr<HostStages> stages_ = std::make_shared<HostStages>();
   MpiProgress progress_;
+  const Topology topology_;
+  const int64_t slot_bytes_;
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator(const MpiOptions& options) {
+std::unique_ptr<Communicator> make_mpi_communicator(const CommunicatorOptions& options,
+                                                    const MpiOptions& mpi) {
   TORCH_CHECK(options.timeout_s > 0, "timeout_s must be positive, got ", options.timeout_s);
-  TORCH_CHECK(options.piece_bytes > 0 && options.piece_bytes <= (1 << 30),
-              "piece_bytes must be between 1 and 2^30, got ", options.piece_bytes);
-  return std::make_unique<MpiCommunicator>(options);
+  TORCH_CHECK(mpi.slot_bytes >= 4096 && mpi.slot_bytes <= (1 << 24),
+              "slot_bytes must be between 4 KiB and 16 MiB, got ", mpi.slot_bytes);
+  return std::make_unique<MpiCommunicator>(options, mpi);
 }
 
 }  // namespace espalier

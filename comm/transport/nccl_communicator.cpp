@@ -3,6 +3,8 @@
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <iomanip>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,30 +42,23 @@ ncclRedOp_t nccl_op(ReduceOp op) {
 
 class NcclWork : public Work {
  public:
-  NcclWork(std::shared_ptr<NcclLink> link, std::string name, const c10::cuda::CUDAStream& stream)
-      : link_(std::move(link)), name_(std::move(name)), end_(stream) {}
+  NcclWork(std::shared_ptr<NcclLink> link, std::shared_ptr<NcclOperation> operation)
+      : link_(std::move(link)), operation_(std::move(operation)) {}
 
-  void wait() override {
-    if (error_) std::rethrow_exception(error_);
-    try {
-      link_->wait(name_, end_);
-    } catch (...) {
-      error_ = std::current_exception();
-      throw;
-    }
-  }
+  void wait() override { link_->wait(*operation_); }
+  void order_stream() override { link_->order_stream(*operation_); }
 
  private:
   std::shared_ptr<NcclLink> link_;
-  std::string name_;
-  CudaEvent end_;
-  std::exception_ptr error_;
+  std::shared_ptr<NcclOperation> operation_;
 };
 
 class NcclCommunicator : public Communicator {
  public:
-  NcclCommunicator(std::shared_ptr<NcclLink> link, int rank, int size, int device)
-      : link_(std::move(link)),
+  NcclCommunicator(std::shared_ptr<NcclLink> link, int rank, int size, int device,
+                   const CommunicatorOptions& options)
+      : Communicator(options, "nccl"),
+        link_(std::move(link)),
         rank_(rank),
         size_(size),
         stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true,
@@ -72,52 +67,59 @@ class NcclCommunicator : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::string_view backend() const override { return "nccl"; }
+  void abort(const std::string& why) override {
+    link_->fail(std::make_exception_ptr(CommError(why)));
+  }
 
-  std::shared_ptr<Work> all_reduce(const at::Tensor& tensor, ReduceOp op) override {
-    check_all_reduce(tensor);
-    return issue(describe("all_reduce", tensor, name_of(op)), {tensor}, [&](ncclComm_t comm) {
+ protected:
+  void check_device(const at::Tensor& tensor) const override {
+    TORCH_CHECK(tensor.device() == stream_.device(), "this rank communicates on ", stream_.device(),
+                ", the tensor is on ", tensor.device());
+  }
+
+  std::shared_ptr<Work> do_all_reduce(const at::Tensor& tensor, ReduceOp op,
+                                      CollectiveRecord record) override {
+    return issue(std::move(record), {tensor}, [&](ncclComm_t comm) {
       void* const data = tensor.data_ptr();
       return ncclAllReduce(data, data, tensor.numel(), nccl_type(tensor.scalar_type()), nccl_op(op),
                            comm, stream_);
     });
   }
 
-  std::shared_ptr<Work> broadcast(const at::Tensor& tensor, int root) override {
-    check_broadcast(tensor, root, size_);
-    const auto name = describe("broadcast", tensor, "root " + std::to_string(root));
-    return issue(name, {tensor}, [&](ncclComm_t comm) {
+  std::shared_ptr<Work> do_broadcast(const at::Tensor& tensor, int root,
+                                     CollectiveRecord record) override {
+    return issue(std::move(record), {tensor}, [&](ncclComm_t comm) {
       void* const data = tensor.data_ptr();
       return ncclBroadcast(data, data, tensor.nbytes(), ncclUint8, root, comm, stream_);
     });
   }
 
-  std::shared_ptr<Work> all_gather(const at::Tensor& input, const at::Tensor& output) override {
-    check_all_gather(input, output, size_);
-    return issue(describe("all_gather", input), {input, output}, [&](ncclComm_t comm) {
+  std::shared_ptr<Work> do_all_gather(const at::Tensor& input, const at::Tensor& output,
+                                      CollectiveRecord record) override {
+    return issue(std::move(record), {input, output}, [&](ncclComm_t comm) {
       return ncclAllGather(input.data_ptr(), output.data_ptr(), input.nbytes(), ncclUint8, comm,
                            stream_);
     });
   }
 
-  void barrier() override {
-    const c10::Device device = stream_.device();
-    all_reduce(at::zeros({1}, at::TensorOptions().dtype(at::kInt).device(device)), ReduceOp::kSum)
-        ->wait();
+  void do_barrier(CollectiveRecord record) override {
+    const auto options = at::TensorOptions().dtype(at::kInt).device(stream_.device());
+    do_all_reduce(at::zeros({1}, options), ReduceOp::kSum, std::move(record))->wait();
   }
 
  private:
   // After what the current stream holds now, on the stream of this communicator.
-  std::shared_ptr<Work> issue(const std::string& name, const std::vector<at::Tensor>& tensors,
+  std::shared_ptr<Work> issue(CollectiveRecord record, const std::vector<at::Tensor>& tensors,
                               const std::function<ncclResult_t(ncclComm_t)>& call) {
     const c10::cuda::CUDAGuard guard(stream_.device());
     for (const at::Tensor& tensor : tensors) {
-      TORCH_CHECK(tensor.device() == stream_.device(), name, ": this rank communicates on ",
-                  stream_.device(), ", the tensor is on ", tensor.device());
       tensor.record_stream(stream_);  // or the allocator may give its memory away too early
     }
-    CudaEvent(c10::cuda::getCurrentCUDAStream()).hold_back(stream_);
-    link_->issue(name, call);
-    return std::make_shared<NcclWork>(link_, name, stream_);
+    auto operation = link_->issue(std::move(record), stream_, [&](ncclComm_t comm) {
+      CudaEvent(c10::cuda::getCurrentCUDAStream()).hold_back(stream_);
+      return call(comm);
+    });
+    return std::make_shared<NcclWork>(link_, std::move(operation));
   }
 
   std::shared_ptr<NcclLink> link_;
@@ -152,8 +154,21 @@ std::string nccl_version() {
 
 bool nccl_is_available() { return c10::cuda::device_count() > 0; }
 
+std::string gpu_identity(int device) {
+  cudaDeviceProp properties{};
+  char bus[32] = "";
+  if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) return "";
+  if (cudaDeviceGetPCIBusId(bus, sizeof(bus), device) != cudaSuccess) return "";
+  std::ostringstream text;
+  text << bus << "/GPU-" << std::hex << std::setfill('0');
+  for (const char byte : properties.uuid.bytes) {  // parts of a divided GPU differ in it alone
+    text << std::setw(2) << static_cast<int>(static_cast<unsigned char>(byte));
+  }
+  return text.str();
+}
+
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, int device,
-                                                     double timeout_s) {
+                                                     const CommunicatorOptions& options) {
   const int devices = c10::cuda::device_count();
   if (device < 0 || device >= devices) {
     throw CommError("NCCL on CUDA device " + std::to_string(device) + ": this machine has " +
@@ -162,8 +177,8 @@ std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, in
   const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
   const int rank = bootstrap.rank();
   const int size = bootstrap.size();
-  auto link = std::make_shared<NcclLink>(shared_id(bootstrap), rank, size, timeout_s);
-  return std::make_unique<NcclCommunicator>(std::move(link), rank, size, device);
+  auto link = std::make_shared<NcclLink>(shared_id(bootstrap), rank, size, device, options);
+  return std::make_unique<NcclCommunicator>(std::move(link), rank, size, device, options);
 }
 
 }  // namespace espalier

@@ -13,10 +13,14 @@ std::string nccl_version();
 // True when this build has NCCL and this machine has a GPU it can use.
 bool nccl_is_available();
 
-// The ranks of `bootstrap` once more, for tensors on CUDA device `device`. Operations run on a
-// stream of their own, after what the current stream holds at issue; wait() blocks the host until
-// the result is there, watching for asynchronous errors, and aborts after `timeout_s`.
+// Which GPU CUDA device `device` of this process really is: the same text in every process of a
+// machine, whatever its CUDA_VISIBLE_DEVICES. "" when this build cannot tell.
+std::string gpu_identity(int device);
+
+// The ranks of `bootstrap` once more, one at least, for tensors on CUDA device `device`. Operations
+// run on a stream of their own, after what the current stream holds at issue. A thread watches over
+// them: what fails, or does not end within options.timeout_s, is aborted (see NcclLink).
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& bootstrap, int device,
-                                                     double timeout_s);
+                                                     const CommunicatorOptions& options);
 
 }  // namespace espalier

@@ -7,11 +7,13 @@ std::string nccl_version() { return ""; }
 
 bool nccl_is_available() { return false; }
 
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, int, double) {
+std::string gpu_identity(int) { return ""; }
+
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator&, int,
+                                                     const CommunicatorOptions&) {
   throw CommError(
       "this build has no NCCL: configure it with ESPALIER_NCCL=ON, a LibTorch with CUDA, nccl.h "
-      "and "
-      "cuda_runtime_api.h");
+      "and cuda_runtime_api.h");
 }
 
 }  // namespace espalier

@@ -1,5 +1,7 @@
 #include "comm/transport/single_communicator.h"
 
+#include <mutex>
+
 #include <ATen/core/grad_mode.h>
 
 namespace espalier {
@@ -10,39 +12,62 @@ class Complete : public Work {
   void wait() override {}
 };
 
+class Failed : public Work {
+ public:
+  explicit Failed(std::string why) : why_(std::move(why)) {}
+  void wait() override { throw CommError(why_); }
+
+ private:
+  std::string why_;
+};
+
 class SingleCommunicator : public Communicator {
  public:
+  explicit SingleCommunicator(const CommunicatorOptions& options) : Communicator(options) {}
+
   int rank() const override { return 0; }
   int size() const override { return 1; }
   std::string_view backend() const override { return "single"; }
 
-  std::shared_ptr<Work> all_reduce(const at::Tensor& tensor, ReduceOp) override {
-    check_all_reduce(tensor);
-    return complete_;
+  void abort(const std::string& why) override {
+    const std::lock_guard lock(mutex_);
+    outcome_ = std::make_shared<Failed>(why);
   }
 
-  std::shared_ptr<Work> broadcast(const at::Tensor& tensor, int root) override {
-    check_broadcast(tensor, root, 1);
-    return complete_;
+ protected:
+  std::shared_ptr<Work> do_all_reduce(const at::Tensor&, ReduceOp,
+                                      CollectiveRecord record) override {
+    return complete(record);
   }
 
-  std::shared_ptr<Work> all_gather(const at::Tensor& input, const at::Tensor& output) override {
-    check_all_gather(input, output, 1);
+  std::shared_ptr<Work> do_broadcast(const at::Tensor&, int, CollectiveRecord record) override {
+    return complete(record);
+  }
+
+  std::shared_ptr<Work> do_all_gather(const at::Tensor& input, const at::Tensor& output,
+                                      CollectiveRecord record) override {
     const at::NoGradGuard no_grad;
     output.select(0, 0).copy_(input);
-    return complete_;
+    return complete(record);
   }
 
-  void barrier() override {}
+  void do_barrier(CollectiveRecord record) override { complete(record)->wait(); }
 
  private:
-  std::shared_ptr<Work> complete_ = std::make_shared<Complete>();
+  std::shared_ptr<Work> complete(const CollectiveRecord& record) {
+    record.end();
+    const std::lock_guard lock(mutex_);
+    return outcome_;
+  }
+
+  std::mutex mutex_;
+  std::shared_ptr<Work> outcome_ = std::make_shared<Complete>();
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_single_communicator() {
-  return std::make_unique<SingleCommunicator>();
+std::unique_ptr<Communicator> make_single_communicator(const CommunicatorOptions& options) {
+  return std::make_unique<SingleCommunicator>(options);
 }
 
 }  // namespace espalier

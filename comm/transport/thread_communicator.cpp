@@ -25,6 +25,7 @@ using Execute = std::function<void(const std::vector<at::Tensor>& tensors)>;
 struct Meeting {
   std::string operation;
   std::vector<at::Tensor> tensors;
+  std::vector<CollectiveRecord> records;  // of those who have come
   int arrived = 0;
   bool done = false;
   std::exception_ptr error;
@@ -37,8 +38,9 @@ class World {
 
   int size() const { return size_; }
 
-  std::shared_ptr<Meeting> join(int rank, const std::string& operation, const at::Tensor& tensor,
+  std::shared_ptr<Meeting> join(int rank, const CollectiveRecord& record, const at::Tensor& tensor,
                                 const Execute& execute) {
+    const std::string operation = record.describe();
     const std::lock_guard lock(mutex_);
     const int64_t number = issued_[rank]++;
     auto& slot = open_[number];
@@ -56,6 +58,8 @@ class World {
                          " where another rank issued " + meeting->operation));
     }
     meeting->tensors[rank] = tensor;
+    meeting->records.push_back(record);
+    record.start();
     if (++meeting->arrived == size_) {
       if (!meeting->done) finish(*meeting, execute);
       open_.erase(number);
@@ -64,13 +68,18 @@ class World {
     return meeting;
   }
 
-  void wait(Meeting& meeting) {
+  void wait(Meeting& meeting, const CollectiveRecord& record) {
     std::unique_lock lock(mutex_);
     const auto limit = std::chrono::duration<double>(timeout_s_);
     if (!changed_.wait_for(lock, limit, [&] { return meeting.done; })) {
-      fail(Timeout(meeting.operation, timeout_s_, missing_ranks(meeting)));
+      fail(record.timeout(timeout_s_, missing_ranks(meeting)));
     }
     if (meeting.error) std::rethrow_exception(meeting.error);
+  }
+
+  void abort(const std::string& why) {
+    const std::lock_guard lock(mutex_);
+    fail(CommError(why));
   }
 
   void leave(int rank) {
@@ -86,6 +95,7 @@ class World {
     try {
       const at::NoGradGuard no_grad;
       execute(meeting.tensors);
+      for (const CollectiveRecord& record : meeting.records) record.end();
     } catch (...) {
       meeting.error = std::current_exception();
     }
@@ -131,14 +141,16 @@ class World {
 
 class ThreadWork : public Work {
  public:
-  ThreadWork(std::shared_ptr<World> world, std::shared_ptr<Meeting> meeting)
-      : world_(std::move(world)), meeting_(std::move(meeting)) {}
+  ThreadWork(std::shared_ptr<World> world, std::shared_ptr<Meeting> meeting,
+             CollectiveRecord record)
+      : world_(std::move(world)), meeting_(std::move(meeting)), record_(std::move(record)) {}
 
-  void wait() override { world_->wait(*meeting_); }
+  void wait() override { world_->wait(*meeting_, record_); }
 
  private:
   std::shared_ptr<World> world_;
   std::shared_ptr<Meeting> meeting_;
+  CollectiveRecord record_;
 };
 
 // In the order of ranks, and bfloat16 in float: rounded once.
@@ -157,33 +169,34 @@ void reduce(const std::vector<at::Tensor>& tensors, ReduceOp op) {
 
 class ThreadCommunicator : public Communicator {
  public:
-  ThreadCommunicator(std::shared_ptr<World> world, int rank)
-      : world_(std::move(world)), rank_(rank) {}
+  ThreadCommunicator(std::shared_ptr<World> world, int rank, const CommunicatorOptions& options)
+      : Communicator(options), world_(std::move(world)), rank_(rank) {}
   ~ThreadCommunicator() override { world_->leave(rank_); }
 
   int rank() const override { return rank_; }
   int size() const override { return world_->size(); }
   std::string_view backend() const override { return "threads"; }
+  void abort(const std::string& why) override { world_->abort(why); }
 
-  std::shared_ptr<Work> all_reduce(const at::Tensor& tensor, ReduceOp op) override {
-    check_all_reduce(tensor);
-    return issue(describe("all_reduce", tensor, name_of(op)), tensor,
+ protected:
+  std::shared_ptr<Work> do_all_reduce(const at::Tensor& tensor, ReduceOp op,
+                                      CollectiveRecord record) override {
+    return issue(std::move(record), tensor,
                  [op](const std::vector<at::Tensor>& tensors) { reduce(tensors, op); });
   }
 
-  std::shared_ptr<Work> broadcast(const at::Tensor& tensor, int root) override {
-    check_broadcast(tensor, root, size());
-    return issue(describe("broadcast", tensor, "root " + std::to_string(root)), tensor,
-                 [root](const std::vector<at::Tensor>& tensors) {
-                   for (const at::Tensor& other : tensors) other.copy_(tensors[root]);
-                 });
+  std::shared_ptr<Work> do_broadcast(const at::Tensor& tensor, int root,
+                                     CollectiveRecord record) override {
+    return issue(std::move(record), tensor, [root](const std::vector<at::Tensor>& tensors) {
+      for (const at::Tensor& other : tensors) other.copy_(tensors[root]);
+    });
   }
 
-  std::shared_ptr<Work> all_gather(const at::Tensor& input, const at::Tensor& output) override {
-    check_all_gather(input, output, size());
+  std::shared_ptr<Work> do_all_gather(const at::Tensor& input, const at::Tensor& output,
+                                      CollectiveRecord record) override {
     const at::NoGradGuard no_grad;
     output.select(0, rank_).copy_(input);
-    return issue(describe("all_gather", input), output, [](const std::vector<at::Tensor>& outputs) {
+    return issue(std::move(record), output, [](const std::vector<at::Tensor>& outputs) {
       const auto ranks = static_cast<int64_t>(outputs.size());
       for (int64_t from = 0; from < ranks; ++from) {
         const at::Tensor part = outputs[from].select(0, from);
@@ -194,14 +207,15 @@ class ThreadCommunicator : public Communicator {
     });
   }
 
-  void barrier() override {
-    issue("barrier", at::zeros({1}), [](const auto&) {})->wait();
+  void do_barrier(CollectiveRecord record) override {
+    issue(std::move(record), at::zeros({1}), [](const auto&) {})->wait();
   }
 
  private:
-  std::shared_ptr<Work> issue(const std::string& operation, const at::Tensor& tensor,
+  std::shared_ptr<Work> issue(CollectiveRecord record, const at::Tensor& tensor,
                               const Execute& execute) {
-    return std::make_shared<ThreadWork>(world_, world_->join(rank_, operation, tensor, execute));
+    auto meeting = world_->join(rank_, record, tensor, execute);
+    return std::make_shared<ThreadWork>(world_, std::move(meeting), std::move(record));
   }
 
   std::shared_ptr<World> world_;
@@ -220,19 +234,20 @@ bool is_echo(const std::exception_ptr& error) {
 
 }  // namespace
 
-std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int size, double timeout_s) {
+std::vector<std::unique_ptr<Communicator>> make_thread_communicators(
+    int size, const CommunicatorOptions& options) {
   TORCH_CHECK(size >= 1, "a world has at least one rank, got ", size);
-  const auto world = std::make_shared<World>(size, timeout_s);
+  const auto world = std::make_shared<World>(size, options.timeout_s);
   std::vector<std::unique_ptr<Communicator>> communicators;
   communicators.reserve(size);
   for (int rank = 0; rank < size; ++rank) {
-    communicators.push_back(std::make_unique<ThreadCommunicator>(world, rank));
+    communicators.push_back(std::make_unique<ThreadCommunicator>(world, rank, options));
   }
   return communicators;
 }
 
 void run_ranks(int size, const std::function<void(Communicator&)>& body, double timeout_s) {
-  auto communicators = make_thread_communicators(size, timeout_s);
+  auto communicators = make_thread_communicators(size, {.timeout_s = timeout_s});
   std::vector<std::exception_ptr> errors(size);
   std::vector<std::thread> threads;
   threads.reserve(size);

@@ -12,8 +12,8 @@ namespace espalier {
 // last rank to issue it. Finds what real transports can only hang on: ranks that issue different
 // operations (ProtocolError), ranks that left (PeerLost), ranks that do not come (Timeout, which
 // names them).
-std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int size,
-                                                                     double timeout_s = 60);
+std::vector<std::unique_ptr<Communicator>> make_thread_communicators(
+    int size, const CommunicatorOptions& options = {.timeout_s = 60});
 
 // Runs `body` on `size` threads, each with its communicator. Rethrows the first error that is not
 // the mere echo of another rank's.

@@ -95,10 +95,11 @@ void say_what_will_be_used() {
   } else {
     say("device", "cpu, because LibTorch sees no GPU");
   }
-  say("communicator", std::string("one rank: none. Several: ") +
-                          (!has_gpu              ? "mpi, because tensors are in host memory"
-                           : nccl_is_available() ? "nccl, started through mpi"
-                                                 : "none works on GPUs: this build has no NCCL"));
+  say("communicator",
+      std::string("one rank: none. Several: ") +
+          (!has_gpu              ? "mpi, because tensors are in host memory"
+           : nccl_is_available() ? "nccl, started through mpi"
+                                 : "mpi, through host memory: this build has no NCCL"));
   say("threads", std::to_string(usable_cores()) +
                      " hardware threads are shared by the ranks of a machine; "
                      "compute.threads_per_rank changes it");

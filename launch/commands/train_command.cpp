@@ -9,57 +9,26 @@
 
 #include <spdlog/spdlog.h>
 
-#include "comm/transport/mpi_communicator.h"
-#include "comm/transport/nccl_communicator.h"
-#include "comm/transport/single_communicator.h"
 #include "launch/commands/commands.h"
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/protocol/failure.h"
 #include "launch/report/report_page.h"
 #include "launch/worker/launcher_detection.h"
 #include "launch/worker/logging.h"
+#include "launch/worker/rank_communicators.h"
 #include "launch/worker/worker_observer.h"
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
-#include "trainer/host/device.h"
 #include "trainer/host/host_memory.h"
 #include "trainer/run.h"
 
 namespace espalier {
 namespace {
 
-// NCCL finds its peers through MPI, so there may be two.
-struct Ranks {
-  std::unique_ptr<Communicator> bootstrap;
-  std::unique_ptr<Communicator> chosen;
-  Communicator& get() { return chosen ? *chosen : *bootstrap; }
-};
-
-Ranks make_ranks(const ComputeConfig& config, const DeadlineConfig& deadlines,
-                 const RankPlace& place) {
-  const at::Device device = choose_device(config, place.local_rank);
-  Ranks ranks;
-  if (config.communicator == "nccl" && !device.is_cuda()) {
-    throw ConfigError("compute.communicator = \"nccl\" needs compute.device = \"cuda\"");
-  }
-  if (place.world_size == 1 && config.communicator != "mpi") {
-    ranks.bootstrap = make_single_communicator();
-    return ranks;
-  }
-  ranks.bootstrap = make_mpi_communicator({.timeout_s = deadlines.mpi});
-  if (ranks.bootstrap->size() != place.world_size) {
-    throw ConfigError("the launcher says " + std::to_string(place.world_size) +
-                      " ranks and MPI says " + std::to_string(ranks.bootstrap->size()) +
-                      ": mpirun belongs to another MPI than the one this program is linked with");
-  }
-  if (!device.is_cuda()) return ranks;
-  if (config.communicator == "mpi" || !nccl_is_available()) {
-    throw ConfigError(
-        "several ranks on GPUs need NCCL, which this build or machine lacks (`espalier doctor`); "
-        "set compute.device = \"cpu\" to train with MPI on CPUs");
-  }
-  ranks.chosen = make_nccl_communicator(*ranks.bootstrap, device.index(), deadlines.nccl);
-  return ranks;
+// Beside the rank's log where it has one.
+std::string dump_directory_of(const RunConfig& config) {
+  const char* const logs = std::getenv("ESPALIER_LOG_DIRECTORY");
+  return logs != nullptr ? logs : config.directory + "/errors";
 }
 
 int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserver& observer) {
@@ -67,17 +36,12 @@ int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserve
   if (observer.channel() != nullptr) {
     observer.channel()->set_grace(config.deadline.coordinator_away);
   }
-  Ranks ranks = make_ranks(config.compute, config.deadline, place);
-  Communicator& comm = ranks.get();
-  if (place.rank == 0) {
-    spdlog::info("{}; {} rank{} over {}", place.why, comm.size(), comm.size() == 1 ? "" : "s",
-                 comm.backend());
-  }
+  RankCommunicators ranks(config, place, dump_directory_of(config));
   RunOptions options;
   options.generation = static_cast<int>(place.generation);
   options.local_rank = place.local_rank;
   options.local_size = place.local_size;
-  const RunOutcome outcome = run_training(config, comm, observer, options);
+  const RunOutcome outcome = run_training(config, ranks.get(), observer, options);
   if (observer.channel() != nullptr) {
     observer.channel()->finish(outcome == RunOutcome::kFinished ? kExitDone : kExitStopped);
   } else if (place.rank == 0) {

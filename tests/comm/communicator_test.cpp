@@ -33,7 +33,7 @@ TEST_P(ThreadCommunicators, DoWhatEveryBackendDoes) {
 }
 
 TEST(ThreadCommunicator, NamesTheRankThatDoesNotCome) {
-  const auto ranks = make_thread_communicators(3, /*timeout_s=*/0.1);
+  const auto ranks = make_thread_communicators(3, {.timeout_s = 0.1});
   const auto work = ranks[0]->all_reduce(at::ones({2}));
   ranks[2]->all_reduce(at::ones({2}));
   try {
@@ -70,6 +70,21 @@ TEST(ThreadCommunicator, LosesAPeerThatEnded) {
   EXPECT_THROW(ranks[0]->all_reduce(at::ones({2}))->wait(), PeerLost);
 }
 
+TEST(ThreadCommunicator, EndsEveryWaitWhenItIsAborted) {
+  const auto ranks = make_thread_communicators(2);
+  const auto work = ranks[0]->all_reduce(at::ones({2}));
+  ranks[1]->abort("a peer was reported dead");
+  EXPECT_THROW(work->wait(), CommError);
+  EXPECT_THROW(ranks[1]->all_reduce(at::ones({2}))->wait(), CommError);
+}
+
+TEST(SingleCommunicator, FailsAtWaitOnceItIsAborted) {
+  const auto communicator = make_single_communicator();
+  communicator->abort("told to");
+  const auto work = communicator->all_reduce(at::ones({2}));
+  EXPECT_THROW(work->wait(), CommError);
+}
+
 TEST(RunRanks, RethrowsTheCauseAndNotItsEcho) {
   const auto body = [](Communicator& communicator) {
     if (communicator.rank() == 1) throw std::invalid_argument("the cause");
@@ -80,7 +95,7 @@ TEST(RunRanks, RethrowsTheCauseAndNotItsEcho) {
 
 TEST(NcclCommunicator, RefusesADeviceThatIsNotThere) {
   const auto bootstrap = make_single_communicator();
-  EXPECT_THROW(make_nccl_communicator(*bootstrap, /*device=*/1000, /*timeout_s=*/60), CommError);
+  EXPECT_THROW(make_nccl_communicator(*bootstrap, /*device=*/1000, {.timeout_s = 60}), CommError);
 }
 
 // One test per GPU of this machine; none without.
@@ -93,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, NcclCommunicators,
 
 TEST_P(NcclCommunicators, DoWhatEveryBackendDoes) {
   const auto bootstrap = make_single_communicator();
-  const auto communicator = make_nccl_communicator(*bootstrap, GetParam(), /*timeout_s=*/60);
+  const auto communicator = make_nccl_communicator(*bootstrap, GetParam(), {.timeout_s = 60});
   check_everything(*communicator, at::Device(at::kCUDA, static_cast<int8_t>(GetParam())));
 }
 

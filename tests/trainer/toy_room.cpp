@@ -237,7 +237,7 @@ std::string toy_toml(const std::string& directory, int64_t steps, const ToyOptio
     text << "[model." << model << "]\nkind = \"toy\"\nwidth = " << options.width << "\n";
   }
   text << "[checkpoint]\nevery_steps = 4\n[log]\nevery_steps = 1\n"
-          "[compute]\ndevice = \"cpu\"\nthreads_per_rank = 1\nbucket_kib = 1\n"
+          "[compute]\ndevice = \"cpu\"\nthreads_per_rank = 1\nbucket_mib = 0.001\n"
        << toy_stage("first", "one", steps, options, false)
        << toy_stage("second", "two", steps, options, true);
   return text.str();

@@ -118,7 +118,15 @@ void declare_transports(Settings& s, DeadlineConfig& c) {
          .min = 1,
          .max = kWeek_s});
   s.add("deadline.nccl", c.nccl,
-        {.help = "The same for an NCCL operation.", .unit = "seconds", .min = 1, .max = kWeek_s});
+        {.help = "The same for an NCCL operation, and for what a GPU does before it.",
+         .unit = "seconds",
+         .min = 1,
+         .max = kWeek_s});
+  s.add("deadline.abort_grace", c.abort_grace,
+        {.help = "NCCL may take so long to let go after a failure; then the process ends.",
+         .unit = "seconds",
+         .min = 0.1,
+         .max = 3600});
 }
 
 void refuse_unless(bool holds, const std::string& origin, const std::string& what) {

@@ -39,6 +39,7 @@ struct DeadlineConfig {
   // while the others wait for it, so that the coordinator is the first to name it.
   double mpi = 1000;
   double nccl = 1000;
+  double abort_grace = 30;
 };
 
 // Under the prefix "deadline.".

@@ -82,7 +82,8 @@ struct ComputeConfig {
   std::string device = "auto";
   int64_t threads_per_rank = 0;
   std::string communicator = "auto";
-  int64_t bucket_kib = 4096;
+  bool share_gpu = false;
+  double bucket_mib = 0;
   int64_t prefetch = 2;
   int64_t max_bad_steps = 10;
 };

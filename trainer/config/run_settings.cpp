@@ -101,12 +101,17 @@ void declare_compute(Settings& s, ComputeConfig& c) {
          .min = 0,
          .max = 1024});
   s.add("compute.communicator", c.communicator,
-        {.help = "auto = NCCL on GPUs, MPI on CPUs.", .choices = {"auto", "mpi", "nccl"}});
-  s.add("compute.bucket_kib", c.bucket_kib,
-        {.help = "Gradients are summed over ranks in buckets of this size while backward runs.",
-         .unit = "KiB",
-         .min = 1,
-         .max = 1048576});
+        {.help = "auto = NCCL on GPUs, MPI on CPUs and where there is no NCCL; mpi carries tensors "
+                 "of GPUs through host memory.",
+         .choices = {"auto", "mpi", "nccl"}});
+  s.add("compute.share_gpu", c.share_gpu,
+        {.help = "Ranks of one machine may take the same GPU; else that is an error."});
+  s.add("compute.bucket_mib", c.bucket_mib,
+        {.help = "Gradients are summed over ranks in buckets of this size while backward runs; 0 = "
+                 "32 over NCCL, 4 over MPI.",
+         .unit = "MiB",
+         .min = 0,
+         .max = 1024});
   s.add("compute.prefetch", c.prefetch,
         {.help = "Steps whose batches are prepared ahead by the loader thread.",
          .unit = "steps",

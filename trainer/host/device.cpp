@@ -1,14 +1,25 @@
 #include "trainer/host/device.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
 #include "trainer/errors.h"
 #include "trainer/host/cores.h"
+#include "trainer/host/gpu_choice.h"
 
 namespace espalier {
+namespace {
+
+VisibleGpus visible_gpus(int local_rank) {
+  const char* const setting = std::getenv("CUDA_VISIBLE_DEVICES");
+  return {static_cast<int>(torch::cuda::device_count()), setting == nullptr ? "" : setting,
+          local_rank};
+}
+
+}  // namespace
 
 at::Device choose_device(const ComputeConfig& config, int local_rank) {
   const bool has_gpu = torch::cuda::is_available();
@@ -18,9 +29,10 @@ at::Device choose_device(const ComputeConfig& config, int local_rank) {
         "tells why");
   }
   if (config.device == "cpu" || !has_gpu) return at::kCPU;
-  const auto count = static_cast<int>(torch::cuda::device_count());
-  return {at::kCUDA, static_cast<c10::DeviceIndex>(local_rank % count)};
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(choose_gpu(visible_gpus(local_rank)).index)};
 }
+
+std::string why_this_gpu(int local_rank) { return choose_gpu(visible_gpus(local_rank)).why; }
 
 void use_device(at::Device device) {
   if (!device.is_cuda()) return;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include <c10/core/Device.h>
 
 #include "trainer/config/run_config.h"
@@ -9,6 +11,9 @@ namespace espalier {
 // The GPU of this local rank where the config allows and LibTorch sees one, else the CPU. Throws
 // ConfigError when the config asks for a GPU that is not there.
 at::Device choose_device(const ComputeConfig& config, int local_rank);
+
+// Why that GPU, for people; where choose_device() took one.
+std::string why_this_gpu(int local_rank);
 
 // Makes it the current device of this thread, with kernels that give the same bits in every run.
 void use_device(at::Device device);

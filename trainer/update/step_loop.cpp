@@ -43,7 +43,8 @@ StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
       std::make_unique<Optimizer>(groups, stage_.parameter_names(), stage_.config().optimizer);
   average_ = make_average(stage_);
   reducer_ = std::make_unique<GradientReducer>(
-      comm_, groups, ReducerOptions{options_.config.compute.bucket_kib * 1024});
+      comm_, groups,
+      ReducerOptions{static_cast<int64_t>(options_.config.compute.bucket_mib * (1 << 20))});
 }
 
 StepLoop::~StepLoop() = default;
