@@ -73,6 +73,16 @@ void add_launch(CLI::App& app, Command& chosen) {
       ->take_all()
       ->allow_extra_args(false);
   add_host_options(command, arguments.get());
+  command
+      ->add_option("--stop-before-limit", arguments->stop_before_limit,
+                   "In a Slurm job: seconds before its time limit to save and stop; more where "
+                   "saves or steps took longer")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  auto* requeue = command->add_flag("--requeue", arguments->requeue,
+                                    "In a Slurm job: once stopped by Slurm, be queued again "
+                                    "(default: if the job was submitted so)");
+  command->add_flag("--no-requeue", arguments->no_requeue, "Never")->excludes(requeue);
   command->callback([&chosen, arguments] { chosen = [=] { return run_launch(*arguments); }; });
 }
 

@@ -30,6 +30,9 @@ struct LaunchArguments {
   std::string tls;  // a folder that `espalier certificate` made
   std::string agent = "ssh";
   std::string network;
+  double stop_before_limit = 60;
+  bool requeue = false;  // neither: where Slurm lets the job be requeued
+  bool no_requeue = false;
 };
 int run_launch(const LaunchArguments& arguments);
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include <spdlog/spdlog.h>
@@ -10,9 +11,12 @@
 #include "launch/coordinator/coordinator_service.h"
 #include "launch/coordinator/host_probe.h"
 #include "launch/coordinator/job_launcher.h"
+#include "launch/coordinator/journal.h"
 #include "launch/protocol/failure_class.h"
 #include "launch/protocol/handshake.h"
+#include "launch/protocol/tls.h"
 #include "launch/report/report_page.h"
+#include "launch/slurm/requeue.h"
 #include "launch/worker/logging.h"
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
@@ -81,9 +85,62 @@ void set_up_hosts(const LaunchArguments& arguments, CoordinatorSettings& setting
   }
 }
 
+// Ranks on other nodes of a Slurm allocation find the coordinator at its node's address, and know
+// it by a certificate that the run keeps for itself.
+void be_reachable(const std::string& run, CoordinatorSettings& settings) {
+  if (settings.listen != "127.0.0.1") return;
+  if (settings.tls_folder.empty()) {
+    settings.tls_folder = run + "/coordinator.tls";
+    if (!fs::exists(settings.tls_folder)) make_certificate(settings.tls_folder, {});
+  }
+  const std::string here = this_host().name;
+  settings.listen = listen_address(here, /*has_tls=*/true);
+  if (settings.listen.starts_with("127.")) {
+    throw ConfigError("the name of this node, " + here + ", is " + settings.listen +
+                      " here, where no other node can reach it; add --listen ADDRESS");
+  }
+}
+
+// Ends a run that stopped with a checkpoint: in a Slurm job that may, by queueing it again.
+int end_stopped(const std::string& journal, const LaunchArguments& arguments,
+                const CoordinatorSettings& settings) {
+  const JournalState state = read_journal(journal);
+  RequeueWish wish = RequeueWish::kAuto;
+  if (arguments.requeue) wish = RequeueWish::kAlways;
+  if (arguments.no_requeue || !state.wants_requeue) wish = RequeueWish::kNever;
+  RequeueDecision decision;
+  if (wish != RequeueWish::kNever && !settings.slurm_job_id.empty()) {
+    decision =
+        decide_requeue(wish, settings.slurm_job_id, ask_slurm_job(settings.slurm_job_id),
+                       state.starts_without_commit, settings.deadlines.launches_without_commit);
+  }
+  if (decision.requeue) {
+    hold_signals();  // Slurm now ends this process; it has something to say first
+    const std::string trouble = requeue_slurm_job(settings.slurm_job_id);
+    if (!trouble.empty()) decision.why = "scontrol requeue: " + trouble;
+  }
+  if (!decision.why.empty()) {
+    spdlog::info("{}", decision.why);
+    std::printf("%s\n", decision.why.c_str());
+  }
+  return decision.is_hopeless ? kExitDoNotRequeue : kExitStopped;
+}
+
+void say_what_is_left(int exit_code, const std::string& run) {
+  if (exit_code == kExitDone) {
+    write_report(run);
+    std::printf("report: %s/report.html\n", run.c_str());
+  } else if (exit_code == kExitStopped) {
+    std::printf("stopped; the same command goes on from the last checkpoint\n");
+  } else {
+    std::printf("logs: %s/logs\n", run.c_str());
+  }
+}
+
 }  // namespace
 
 int run_launch(const LaunchArguments& arguments) {
+  if (!arguments.train.dry_run) hold_signals();
   const RunConfig config = load_run_config(arguments.train.config, arguments.train.all_sets());
   const MachineView machine = this_machine();
   std::vector<HostSlots> hosts;
@@ -113,6 +170,9 @@ int run_launch(const LaunchArguments& arguments) {
 
   settings.run_directory = files.run;
   settings.launcher = launcher.kind;
+  if (hosts.empty() && machine.slurm.nodes > 0 && !machine.slurm.only_this_host) {
+    be_reachable(files.run, settings);
+  }
   settings.program = fs::read_symlink("/proc/self/exe").string();
   // --resume none or PATH say how to begin; once this run has a checkpoint of its own, go on from
   // it.
@@ -121,16 +181,15 @@ int run_launch(const LaunchArguments& arguments) {
   settings.launcher_arguments = arguments.launcher_arguments;
   settings.job = fingerprint(config, settings);
   settings.deadlines = config.deadline;
-  const int exit_code = run_coordinator(settings);
-  log_plainly();
-  if (exit_code == kExitDone) {
-    write_report(config.directory);
-    std::printf("report: %s/report.html\n", config.directory.c_str());
-  } else if (exit_code == kExitStopped) {
-    std::printf("stopped; the same command goes on from the last checkpoint\n");
-  } else {
-    std::printf("logs: %s/logs\n", config.directory.c_str());
+  settings.stop_before_limit = arguments.stop_before_limit;
+  settings.slurm_job_id = slurm_job_id([](const char* name) { return std::getenv(name); });
+  if (arguments.requeue && settings.slurm_job_id.empty()) {
+    throw ConfigError("--requeue is for a Slurm job, and SLURM_JOB_ID is not set");
   }
+  int exit_code = run_coordinator(settings);
+  if (exit_code == kExitStopped) exit_code = end_stopped(files.journal(), arguments, settings);
+  log_plainly();
+  say_what_is_left(exit_code, config.directory);
   return exit_code;
 }
 

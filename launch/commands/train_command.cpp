@@ -9,6 +9,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "comm/collective_watch.h"
 #include "launch/commands/commands.h"
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/protocol/failure.h"
@@ -31,12 +32,13 @@ std::string dump_directory_of(const RunConfig& config) {
   return logs != nullptr ? logs : config.directory + "/errors";
 }
 
-int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserver& observer) {
+int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserver& observer,
+          const std::shared_ptr<CollectiveWatch>& watch) {
   const RunConfig config = load_run_config(arguments.config, arguments.all_sets());
   if (observer.channel() != nullptr) {
     observer.channel()->set_grace(config.deadline.coordinator_away);
   }
-  RankCommunicators ranks(config, place, dump_directory_of(config));
+  RankCommunicators ranks(config, place, dump_directory_of(config), watch);
   RunOptions options;
   options.generation = static_cast<int>(place.generation);
   options.local_rank = place.local_rank;
@@ -116,6 +118,7 @@ int run_train(const TrainArguments& arguments) {
   std::unique_ptr<Progress> progress;
   if (place.rank == 0) progress = std::make_unique<Progress>(stdout);
   log_for_worker(place, progress.get());
+  const auto watch = std::make_shared<CollectiveWatch>();
   std::unique_ptr<ControlChannel> channel;
   if (!place.coordinator.empty()) {
     ControlChannel::Options options;
@@ -123,12 +126,17 @@ int run_train(const TrainArguments& arguments) {
     options.generation = place.generation;
     options.rank = place.rank;
     options.on_over = end_soon;
+    options.exchange = [watch] {
+      const CollectiveWatch::Latest latest = watch->latest();
+      return BeatMessage::Exchange{latest.issued, latest.completed, latest.operation,
+                                   latest.waited_s};
+    };
     channel = std::make_unique<ControlChannel>(options);
   }
   WorkerObserver observer(std::move(channel), std::move(progress));
   int exit_code = kExitInternal;
   try {
-    exit_code = train(arguments, place, observer);
+    exit_code = train(arguments, place, observer, watch);
   } catch (const ConfigError&) {
     exit_code = report_failure(place, observer.channel(), /*same_on_all_ranks=*/true);
   } catch (...) {

@@ -3,7 +3,11 @@
 namespace espalier {
 
 Coordinator::Coordinator(WorldChoice world, const DeadlineConfig& deadlines, double (*jitter)())
-    : world_(std::move(world)), deadlines_(deadlines), jitter_(jitter), watch_(deadlines) {
+    : world_(std::move(world)),
+      deadlines_(deadlines),
+      jitter_(jitter),
+      watch_(deadlines),
+      time_limit_(deadlines.drain) {
   watch_.start(world_.sizes.front(), /*now=*/0);
 }
 
@@ -77,6 +81,7 @@ void Coordinator::on_tick_allocating() {
 void Coordinator::launch(const WorldPlan& plan) {
   ++generation_;
   watch_.start(plan.ranks, now_);
+  time_limit_.forget_processes();
   prepared_.clear();
   prepared_step_ = -1;
   failure_.reset();
@@ -154,6 +159,7 @@ void Coordinator::on_beat(const RankBeat& event) {
     note("recovered", rank_text(event.rank, *view) + " is heard of again", event.rank);
   }
   watch_.beat(event, now_);
+  if (event.rank == 0) time_limit_.beat(event.step, event.phase, now_);
 }
 
 void Coordinator::on_hung_up(const RankHungUp& event) {
@@ -177,6 +183,7 @@ void Coordinator::on_prepared(const RankPrepared& event) {
     prepared_step_ = event.step;
   }
   prepared_.insert(event.rank);
+  time_limit_.preparing(now_);
   if (state_ == CoordinatorState::kRunning) enter(CoordinatorState::kCheckpointing);
   if (prepared_.size() == ranks().size()) act(AllowCommit{event.step});
 }
@@ -186,6 +193,7 @@ void Coordinator::on_committed(const RankCommitted& event) {
   if (current(event.generation, event.rank) == nullptr) return;
   last_commit_ = event.step;
   launches_without_commit_ = 0;
+  time_limit_.committed(now_);
   act(RecordCommit{event.generation, event.step});
   note("committed", "checkpoint of step " + std::to_string(event.step), event.rank);
   if (state_ == CoordinatorState::kCheckpointing) enter(CoordinatorState::kRunning);

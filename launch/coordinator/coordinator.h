@@ -9,6 +9,7 @@
 
 #include "launch/coordinator/coordinator_events.h"
 #include "launch/coordinator/rank_watch.h"
+#include "launch/coordinator/time_limit.h"
 #include "launch/coordinator/world_choice.h"
 
 namespace espalier {
@@ -30,6 +31,7 @@ class Coordinator {
   int64_t last_commit() const { return last_commit_; }
   int restarts() const { return restarts_; }
   bool stopping() const { return stop_why_.has_value(); }
+  const TimeLimit& time_limit() const { return time_limit_; }
   const std::vector<RankView>& ranks() const { return watch_.ranks(); }
   Seconds step_deadline() const { return watch_.step_deadline(); }
 
@@ -59,6 +61,7 @@ class Coordinator {
   void on_stop_running(const StopRequested& event);
   void on_stop_again(const StopRequested& event);
   void on_tick_allocating();
+  void on_job_ends(const JobEnds& event);
   void on_tick_backoff();
   void on_tick_running();
   void on_tick_draining();
@@ -72,6 +75,7 @@ class Coordinator {
   void launch(const WorldPlan& plan);
   void look_for_missing_hosts();
   void watch_ranks();
+  std::optional<StopRequested> time_is_up() const;
   bool finish_if_over(const LauncherExited& event);
   void relaunch_or_give_up(const Failure& failure);
   void finish(CoordinatorState state, int exit_code, const std::string& why);
@@ -101,6 +105,8 @@ class Coordinator {
   int looks_with_more_ = 0;           // in a row, that found room for a larger world
   bool growing_ = false;              // the ranks were asked to stop, to be launched as more
   std::string waits_for_hosts_;       // what was last said about that
+  bool stopped_by_person_ = false;
+  TimeLimit time_limit_;
   Seconds now_ = 0;
   Seconds state_since_ = 0;
   Seconds next_launch_ = 0;

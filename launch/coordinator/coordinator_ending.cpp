@@ -12,6 +12,8 @@ Seconds backoff(const DeadlineConfig& deadlines, int64_t launches_without_commit
   return std::min(deadlines.backoff_cap, deadlines.backoff_base * std::ldexp(1.0, doublings));
 }
 
+std::string seconds_text(Seconds seconds) { return std::to_string(std::lround(seconds)) + " s"; }
+
 }  // namespace
 
 // The launcher usually ends the job within two seconds of a rank's death; if not, it is helped.
@@ -27,7 +29,23 @@ void Coordinator::watch_ranks() {
   end_job();
 }
 
+void Coordinator::on_job_ends(const JobEnds& event) {
+  const bool is_news = !time_limit_.end() || std::abs(*time_limit_.end() - event.at) > 1;
+  time_limit_.set(event);
+  if (!is_news) return;
+  note("time_limit", "the scheduler ends this job in " + seconds_text(event.at - now_) +
+                         "; every rank will be asked for a checkpoint about " +
+                         seconds_text(time_limit_.margin()) + " before");
+}
+
+std::optional<StopRequested> Coordinator::time_is_up() const {
+  if (stop_why_ || !time_limit_.is_due(now_)) return std::nullopt;
+  return StopRequested{"the time limit in " + seconds_text(*time_limit_.end() - now_),
+                       StopSource::kWarning};
+}
+
 void Coordinator::on_tick_running() {
+  if (const auto stop = time_is_up()) return on_stop_running(*stop);
   watch_ranks();
   if (!ending_since_) look_for_missing_hosts();
 }
@@ -59,11 +77,13 @@ void Coordinator::on_tick_draining() {
 }
 
 void Coordinator::on_stop_idle(const StopRequested& event) {
+  stopped_by_person_ = event.source == StopSource::kPerson;
   finish(CoordinatorState::kPreempted, kExitStopped, event.why);
 }
 
 void Coordinator::on_stop_running(const StopRequested& event) {
   stop_why_ = event.why;
+  stopped_by_person_ = event.source == StopSource::kPerson;
   if (!watch_
            .any_trained()) {  // nothing would be lost, and a rank that is setting up cannot listen
     note("stop", event.why + ": nothing was trained yet, ending the ranks");
@@ -76,7 +96,9 @@ void Coordinator::on_stop_running(const StopRequested& event) {
 
 void Coordinator::on_stop_again(const StopRequested& event) {
   const bool second = stop_why_.has_value();
+  if (second && event.source == StopSource::kWarning) return;
   stop_why_ = event.why;
+  stopped_by_person_ = stopped_by_person_ || event.source == StopSource::kPerson;
   if (!second || killed_) return;
   ending_since_ = now_;
   killed_ = true;
@@ -163,12 +185,13 @@ void Coordinator::relaunch_or_give_up(const Failure& failure) {
 }
 
 void Coordinator::on_tick_backoff() {
+  if (const auto stop = time_is_up()) return on_stop_idle(*stop);
   if (now_ >= next_launch_) allocate();
 }
 
 void Coordinator::finish(CoordinatorState state, int exit_code, const std::string& why) {
   enter(state);
-  act(FinishRun{exit_code, why});
+  act(FinishRun{exit_code, why, state == CoordinatorState::kPreempted && !stopped_by_person_});
 }
 
 }  // namespace espalier

@@ -98,15 +98,26 @@ struct RankBye {
   int rank;
   int exit_code;
 };
+enum class StopSource : uint8_t {
+  kPerson,     // wants the run stopped, for good or until it is started by hand
+  kScheduler,  // wants the processes gone; the run is to go on later
+  kWarning,    // the scheduler's, that it is about to: said a second time, it changes nothing
+};
 struct StopRequested {
   std::string why;
+  StopSource source = StopSource::kScheduler;
+};
+// The scheduler ends the job that the coordinator itself runs in.
+struct JobEnds {
+  Seconds at;
+  Seconds stop_before = 60;  // at least so long before
 };
 struct ClockTick {};
 
 using CoordinatorEvent =
     std::variant<CoordinatorStart, LeftoverGone, HostsFound, LauncherStarted, LauncherFailed,
                  LauncherExited, RankJoined, RankBeat, RankHungUp, RankError, RankPrepared,
-                 RankCommitted, RankBye, StopRequested, ClockTick>;
+                 RankCommitted, RankBye, StopRequested, JobEnds, ClockTick>;
 
 // ---- actions ------------------------------------------------------------------------------------
 struct EndLeftover {};
@@ -139,6 +150,7 @@ struct NoteEvent {  // for the event log and the terminal
 struct FinishRun {
   int exit_code;
   std::string why;
+  bool wants_requeue = false;  // stopped, and by no person
 };
 using CoordinatorAction = std::variant<EndLeftover, FindHosts, LaunchJob, EndJob, SendStop,
                                        AllowCommit, RecordCommit, NoteEvent, FinishRun>;

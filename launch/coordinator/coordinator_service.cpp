@@ -26,6 +26,7 @@
 #include "launch/coordinator/rank_messages.h"
 #include "launch/coordinator/run_status.h"
 #include "launch/protocol/handshake.h"
+#include "launch/slurm/time_limit_watch.h"
 #include "launch/status/status_server.h"
 #include "trainer/record/json_text.h"
 
@@ -44,6 +45,25 @@ double random_jitter() {
   static std::minstd_rand generator{std::random_device{}()};
   return std::generate_canonical<double, 20>(generator);
 }
+
+const sigset_t& signals_taken() {
+  static const sigset_t set = [] {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int number : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&signals, number);
+    return signals;
+  }();
+  return set;
+}
+
+StopRequested stop_of(int signal_number) {
+  StopSource source = StopSource::kPerson;  // SIGINT, SIGHUP
+  if (signal_number == SIGTERM) source = StopSource::kScheduler;
+  if (signal_number == SIGUSR1) source = StopSource::kWarning;
+  return {std::string("SIG") + ::sigabbrev_np(signal_number), source};
+}
+
+void release_signals() { ::sigprocmask(SIG_UNBLOCK, &signals_taken(), nullptr); }
 
 // The shell around the pure machine: turns sockets, signals, processes and time into events, and
 // carries out the actions.
@@ -65,7 +85,10 @@ class CoordinatorService {
                  {[this](auto& peer) { return admit(peer); }, [this](auto& peer) { joined(peer); },
                   [this](auto& peer, auto type, auto& payload) { message(peer, type, payload); },
                   [this](auto& peer) { hung_up(peer); }, [this] { return status_json(); }}),
-        status_server_(context_, [this] { return json_text(status_json()); }) {
+        status_server_(context_, [this] { return json_text(status_json()); }),
+        time_limit_watch_(context_, settings_.slurm_job_id, [this](double seconds_left) {
+          handle(JobEnds{now() + seconds_left, settings_.stop_before_limit});
+        }) {
     // A terminal that is closed; but nohup has said that it does not matter.
     if (std::signal(SIGHUP, SIG_DFL) == SIG_IGN) {
       std::signal(SIGHUP, SIG_IGN);
@@ -78,6 +101,8 @@ class CoordinatorService {
     files_.write_address(address());
     status_.say("status page: http://127.0.0.1:" + std::to_string(status_server_.port()) + "/");
     wait_for_signal();
+    release_signals();
+    time_limit_watch_.start();
     const JournalState& before = journal_.state();
     const bool is_alive =
         before.machine == here_.machine && job_.adopt(before.launcher_pid, before.launcher_start);
@@ -201,7 +226,7 @@ class CoordinatorService {
 
   void perform(const FinishRun& action) {
     exit_code_ = action.exit_code;
-    journal_.finished(action.exit_code, action.why);
+    journal_.finished(action.exit_code, action.why, action.wants_requeue);
     perform(NoteEvent{action.exit_code == kExitDone ? "finished" : "ended",
                       action.why + " (exit code " + std::to_string(action.exit_code) + ")", -1});
     status_.close();
@@ -256,7 +281,7 @@ class CoordinatorService {
   void wait_for_signal() {
     signals_.async_wait([this](boost::system::error_code error, int number) {
       if (error) return;
-      handle(StopRequested{std::string("SIG") + ::sigabbrev_np(number)});
+      handle(stop_of(number));
       if (!machine_.finished()) wait_for_signal();
     });
   }
@@ -328,11 +353,14 @@ class CoordinatorService {
   asio::steady_timer tick_timer_;
   ControlServer control_;
   StatusServer status_server_;
+  TimeLimitWatch time_limit_watch_;
   std::optional<Seconds> leftover_since_;  // it was asked to end
   int exit_code_ = kExitInternal;
 };
 
 }  // namespace
+
+void hold_signals() { ::sigprocmask(SIG_BLOCK, &signals_taken(), nullptr); }
 
 int run_coordinator(const CoordinatorSettings& settings) {
   return CoordinatorService(settings).run();

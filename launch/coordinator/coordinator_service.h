@@ -25,10 +25,16 @@ struct CoordinatorSettings {
   std::vector<std::string> first_arguments;
   std::vector<std::string> later_arguments;
   std::vector<std::string> launcher_arguments;  // appended to the launcher's
+  std::string slurm_job_id;                     // whose time limit counts; empty: none
+  double stop_before_limit = 60;  // seconds, at least; saves and steps that take longer count
   // Same text = same job: a leftover of it is adopted, of another one ended.
   std::string job;
   DeadlineConfig deadlines;
 };
+
+// From here on SIGINT, SIGTERM and SIGUSR1 wait until run_coordinator takes them: none is lost, and
+// none ends a coordinator that is only starting.
+void hold_signals();
 
 // Runs a job to its end: launches, watches, relaunches, stops. Returns the exit code. One thread;
 // takes SIGINT, SIGTERM, SIGUSR1 and SIGCHLD while it runs. Throws ConfigError when another

@@ -56,6 +56,7 @@ struct CoordinatorTable {
         row<StopRequested, &C::on_stop_running>(kComing | kUp),
         row<StopRequested, &C::on_stop_again>(kDraining),
         row<ClockTick, &C::on_tick_allocating>(in(State::kAllocating)),
+        row<JobEnds, &C::on_job_ends>(kAlive | kWaiting),
         row<ClockTick, &C::on_tick_backoff>(in(State::kBackoff)),
         row<ClockTick, &C::on_tick_running>(kComing | kUp),
         row<ClockTick, &C::on_tick_draining>(kDraining),

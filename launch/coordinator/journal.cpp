@@ -47,6 +47,11 @@ uint32_t crc32(std::string_view bytes) {
   throw std::runtime_error("journal " + path + ": " + std::strerror(errno));
 }
 
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 }  // namespace
 
 std::string encode_record(const nlohmann::json& record) {
@@ -92,17 +97,25 @@ JournalState replay(const std::vector<nlohmann::json>& records) {
       state.launcher_pid = 0;
     } else if (type == "committed") {
       state.last_commit = record.value("step", int64_t{-1});
+      state.starts_without_commit = -1;  // the start that is under way ends with one
+    } else if (type == "finished") {
+      state.wants_requeue = record.value("wants_requeue", false);
+      ++state.starts_without_commit;
     }
     ++state.records;
   }
   return state;
 }
 
+JournalState read_journal(const std::string& path) {
+  size_t good_bytes = 0;
+  return replay(decode_records(bytes_of(path), &good_bytes));
+}
+
 Journal::Journal(std::string path) : path_(std::move(path)) {
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd_ < 0) fail(path_);
-  std::ifstream file(path_, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  const std::string bytes = bytes_of(path_);
   size_t good_bytes = 0;
   state_ = replay(decode_records(bytes, &good_bytes));
   if (good_bytes < bytes.size() && ::ftruncate(fd_, static_cast<off_t>(good_bytes)) != 0) {
@@ -143,8 +156,11 @@ void Journal::committed(uint32_t generation, int64_t step) {
   append({{"type", "committed"}, {"generation", generation}, {"step", step}});
 }
 
-void Journal::finished(int exit_code, const std::string& why) {
-  append({{"type", "finished"}, {"exit_code", exit_code}, {"why", why}});
+void Journal::finished(int exit_code, const std::string& why, bool wants_requeue) {
+  append({{"type", "finished"},
+          {"exit_code", exit_code},
+          {"why", why},
+          {"wants_requeue", wants_requeue}});
 }
 
 // Note [Who may commit without a coordinator]: a launch is in the journal, on disk, before it

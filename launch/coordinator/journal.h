@@ -18,6 +18,8 @@ struct JournalState {
   int ranks = 0;                // of the launch; 0: not known
   std::string job;              // fingerprint of what was launched
   int64_t last_commit = -1;
+  bool wants_requeue = false;         // the last one ended so
+  int64_t starts_without_commit = 0;  // that ended, in a row
   int records = 0;
 };
 
@@ -37,7 +39,7 @@ class Journal {
                 const std::string& job);
   void launcher_ended(uint32_t generation, int exit_status);
   void committed(uint32_t generation, int64_t step);
-  void finished(int exit_code, const std::string& why);
+  void finished(int exit_code, const std::string& why, bool wants_requeue);
 
  private:
   void append(const nlohmann::json& record);
@@ -56,5 +58,7 @@ std::string encode_record(const nlohmann::json& record);
 // Returns the good records; `good_bytes` is where the first bad one starts.
 std::vector<nlohmann::json> decode_records(std::string_view bytes, size_t* good_bytes);
 JournalState replay(const std::vector<nlohmann::json>& records);
+// Of a journal that nobody writes.
+JournalState read_journal(const std::string& path);
 
 }  // namespace espalier

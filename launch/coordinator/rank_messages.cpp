@@ -13,7 +13,7 @@ std::optional<CoordinatorEvent> event_of_operator(const PeerIdentity& peer, Mess
     throw FrameError("a peer in the role of " + std::string(name_of(peer.role())) + " sent " +
                      std::string(name_of(type)));
   }
-  return StopRequested{StopMessage::decode(payload).why};
+  return StopRequested{StopMessage::decode(payload).why, StopSource::kPerson};
 }
 
 RankBeat beat_of(const PeerIdentity& peer, int rank, const BeatMessage& message) {

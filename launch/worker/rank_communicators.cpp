@@ -61,7 +61,8 @@ std::unique_ptr<Communicator> make_bootstrap(const RunConfig& config, const Rank
 }  // namespace
 
 RankCommunicators::RankCommunicators(const RunConfig& config, const RankPlace& place,
-                                     const std::string& dump_directory) {
+                                     const std::string& dump_directory,
+                                     std::shared_ptr<CollectiveWatch> watch) {
   const at::Device device = choose_device(config.compute, place.local_rank);
   BackendFacts facts;
   facts.world_size = place.world_size;
@@ -74,7 +75,7 @@ RankCommunicators::RankCommunicators(const RunConfig& config, const RankPlace& p
   options.timeout_s = config.deadline.mpi;
   options.abort_grace_s = config.deadline.abort_grace;
   options.dump_directory = dump_directory;
-  options.watch = std::make_shared<CollectiveWatch>();
+  options.watch = std::move(watch);
   bootstrap_ = make_bootstrap(config, place, options);
   if (device.is_cuda()) {
     facts.is_gpu_shared =

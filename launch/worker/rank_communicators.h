@@ -15,9 +15,9 @@ class RankCommunicators {
  public:
   // Collective. Says in the log which GPU and which backend it took, and why. Throws ConfigError on
   // every rank for what the config or the launcher got wrong. `dump_directory`: where a deadline
-  // leaves the flight recorder; made when it is needed.
+  // leaves the flight recorder `watch`; made when it is needed.
   RankCommunicators(const RunConfig& config, const RankPlace& place,
-                    const std::string& dump_directory);
+                    const std::string& dump_directory, std::shared_ptr<CollectiveWatch> watch);
 
   Communicator& get() { return nccl_ ? *nccl_ : *bootstrap_; }
 

@@ -23,6 +23,21 @@ class JournalFile : public testing::Test {
   std::string path_;
 };
 
+TEST_F(JournalFile, CountsStartsThatEndedWithoutANewCommit) {
+  Journal journal(path_);
+  journal.finished(75, "SIGUSR1", /*wants_requeue=*/true);
+  journal.finished(75, "SIGUSR1", /*wants_requeue=*/true);
+  EXPECT_EQ(read_journal(path_).starts_without_commit, 2);
+  EXPECT_TRUE(read_journal(path_).wants_requeue);
+  journal.committed(1, 40);
+  journal.committed(1, 60);
+  journal.finished(75, "espalier stop", /*wants_requeue=*/false);
+  EXPECT_EQ(read_journal(path_).starts_without_commit, 0);
+  EXPECT_FALSE(read_journal(path_).wants_requeue);
+  journal.finished(75, "SIGUSR1", /*wants_requeue=*/true);
+  EXPECT_EQ(read_journal(path_).starts_without_commit, 1);
+}
+
 TEST_F(JournalFile, ReplaysWhatWasAppended) {
   {
     Journal journal(path_);
