@@ -1,0 +1,118 @@
+"""Runs of tests/gpu/small.toml, and what they leave."""
+
+import array
+import json
+import struct
+
+from .item import Failed
+
+CONFIG = 'tests/gpu/small.toml'
+IMAGES = 'data/emoji/emoji-32-few.tar'  # of the bundle; tests/gpu/bundle cuts it out of the quickstart's
+STEPS = 40
+# A loss that two devices computed, relatively, in any of the steps. Losses behind the choice of codes move more: near-ties
+# fall either way and training goes on from there.
+TOLERANCE = 1e-3
+BEHIND_CODES = ('pixel', 'commitment', 'semantic')
+TOLERANCE_BEHIND_CODES = 2e-2
+
+
+def settings(directory, device, **more):
+    all_settings = {'run.directory': directory, 'compute.device': device}
+    for split in ('train', 'validation', 'test'):
+        all_settings[f'data.emoji.{split}'] = IMAGES
+    all_settings |= {name.replace('__', '.'): value for name, value in more.items()}
+    words = []
+    for name, value in all_settings.items():
+        words += ['--set', f'{name}={value}']
+    return words
+
+
+def device_of(context):
+    return 'cuda' if context.gpu else 'cpu'
+
+
+def has_setting(context, name):
+    return context.run('bin/espalier', 'config', 'explain', name, check=False).code == 0
+
+
+def sharing(context):
+    """What two ranks on one GPU are told, if this build has to be told."""
+    return {'compute__share_gpu': 'true'} if context.gpu and has_setting(context, 'compute.share_gpu') else {}
+
+
+def train(context, directory, device, ranks=1, resume=None, **more):
+    """A whole run in `directory`, with TF32 off and a fixed cuBLAS workspace, both of which change bits."""
+    launcher = ['mpirun', '-n', ranks] if ranks > 1 else []
+    resumed = ['--resume', resume] if resume else []
+    context.run(*launcher, 'bin/espalier', 'train', CONFIG, *resumed, *settings(directory, device, **more),
+                environment=context.machine.environment(NVIDIA_TF32_OVERRIDE='0', CUBLAS_WORKSPACE_CONFIG=':4096:8'))
+    return directory
+
+
+def reference(context):
+    """The run that others are compared with, on the GPU where there is one; made once."""
+    directory = context.shared / f'reference-{device_of(context)}'
+    if not (directory / 'checkpoints' / f'step-{STEPS:010d}' / 'manifest.json').exists():
+        train(context, directory, device_of(context))
+    return directory
+
+
+def losses(directory):
+    """By step and name."""
+    found = {}
+    for line in (directory / 'metrics.jsonl').read_text().splitlines():
+        entry = json.loads(line)
+        for name, value in entry['losses'].items():
+            found[(entry['global_step'], f"{entry['stage']}/{name}")] = value
+    return found
+
+
+def compare_losses(context, got, expected, what):
+    ours, theirs = losses(got), losses(expected)
+    if ours.keys() != theirs.keys() or not ours:
+        raise Failed(f'{what}: {len(ours)} losses against {len(theirs)}, not the same steps and names')
+    worst = (0.0, None)
+    for key, value in theirs.items():
+        difference = abs(ours[key] - value) / max(abs(value), 1e-12)
+        if not difference <= worst[0]:
+            worst = (difference, key)
+        allowed = TOLERANCE_BEHIND_CODES if key[1].rpartition('/')[2] in BEHIND_CODES else TOLERANCE
+        if not difference <= allowed:
+            raise Failed(f'{what}: step {key[0]}, {key[1]} is {ours[key]:.6g} against {value:.6g}, {difference:.1e} apart; '
+                         f'{allowed:.0e} is allowed')
+    context.figure(**{f'{what}: losses differ by': worst[0], f'{what}: losses compared': len(theirs)})
+
+
+def tensors(path):
+    """Name -> (type, bytes) of a safetensors file."""
+    data = path.read_bytes()
+    (length,) = struct.unpack_from('<Q', data)
+    header = json.loads(data[8:8 + length])
+    header.pop('__metadata__', None)
+    return {name: (entry['dtype'], data[8 + length + entry['data_offsets'][0]:8 + length + entry['data_offsets'][1]])
+            for name, entry in header.items()}
+
+
+def largest_difference(one, other):
+    """(tensors, those that differ in any bit, largest absolute difference, its name) of two runs' last checkpoints."""
+    count, differing, worst = 0, 0, (0.0, None)
+    folders = [run / 'checkpoints' / f'step-{STEPS:010d}' for run in (one, other)]
+    names = [sorted(path.name for path in folder.glob('*.safetensors')) for folder in folders]
+    if names[0] != names[1] or not names[0]:
+        raise Failed(f'checkpoints with other files: {names[0]} against {names[1]}')
+    for name in names[0]:
+        first, second = tensors(folders[0] / name), tensors(folders[1] / name)
+        if first.keys() != second.keys():
+            raise Failed(f'{name}: other tensors in one checkpoint than in the other')
+        count += len(first)
+        for tensor, (kind, mine) in first.items():
+            theirs = second[tensor][1]
+            if mine == theirs:
+                continue
+            differing += 1
+            difference = float('inf')
+            if kind == 'F32' and len(mine) == len(theirs):
+                difference = max(abs(x - y) for x, y in zip(array.array('f', mine), array.array('f', theirs)))
+            if worst[1] is None or not difference <= worst[0]:
+                worst = (difference, tensor)
+    return count, differing, worst[0], worst[1]
