@@ -97,6 +97,9 @@ int main(int argc, char** argv) {
     std::printf("%s\n", figures.dump().c_str());
     std::fflush(stdout);
     return figures.value("holds", true) ? 0 : 1;
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "gpu_checks: %s\n", error.what_without_backtrace());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "gpu_checks: %s\n", error.what());
     return 1;

@@ -17,6 +17,8 @@
 namespace espalier {
 namespace {
 
+constexpr int kNoGpu = 77;
+
 struct Arguments {
   std::string sizes = "tests/gpu/decoder_sizes.json";
   std::string size, device = "cuda", precision = "bf16", weights;
@@ -70,9 +72,16 @@ int main(int argc, char** argv) {
   app.add_option("--write-weights", arguments.weights, "what it starts from, for the peer");
   app.add_flag("--graph", arguments.graph, "a step as a CUDA graph");
   CLI11_PARSE(app, argc, argv);
+  if (arguments.device == "cuda" && !torch::cuda::is_available()) {
+    std::puts("no GPU: LibTorch sees none here");
+    return espalier::kNoGpu;
+  }
   try {
     std::printf("%s\n", espalier::measure(arguments).dump().c_str());
     return 0;
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "mfu_bench: %s\n", error.what_without_backtrace());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "mfu_bench: %s\n", error.what());
     return 1;

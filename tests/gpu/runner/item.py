@@ -155,6 +155,7 @@ def run_item(item, command, work, limit_s, log):
     if timed_out:
         child.wait()
     output.finish()
+    child.stdout.close()
     seconds = time.monotonic() - started
     result = folder / 'result.json'
     if result.exists():

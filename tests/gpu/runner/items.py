@@ -70,7 +70,7 @@ def module(name):
 def losses(context):
     """20 steps of each stage on the CPU and on the GPU; without one, twice on the CPU, which must give the same bits."""
     first = training.reference(context)
-    other = training.train(context, context.work / 'cpu', 'cpu')
+    other = training.train(context, training.place(context, 'other-cpu'), 'cpu')
     if context.gpu:
         training.compare_losses(context, first, other, 'CUDA against CPU')
         return ''
@@ -86,7 +86,7 @@ def memcheck(context):
     if not tool:
         raise Skipped('compute-sanitizer is not on this machine')
     command = [tool, '--tool', 'memcheck', '--error-exitcode', '3', 'bin/espalier', 'train', training.CONFIG,
-               *training.settings(context.work / 'run', 'cuda', stage__codes__steps=2, stage__both__steps=2)]
+               *training.settings(training.place(context, 'memcheck'), 'cuda', stage__codes__steps=2, stage__both__steps=2)]
     ended = context.run(*command, check=False)
     summary = next((line for line in reversed(ended.lines) if 'ERROR SUMMARY' in line), '')
     context.figure(summary=summary.strip('= '))
@@ -100,12 +100,12 @@ def resume(context):
     """N + N steps from a checkpoint equal 2 N without: bit for bit."""
     straight = training.reference(context)
     middle = straight / 'checkpoints' / f'step-{training.STEPS // 2 - 10:010d}'
-    resumed = training.train(context, context.work / 'resumed', training.device_of(context), resume=middle)
+    resumed = training.train(context, training.place(context, 'resumed'), training.device_of(context), resume=middle)
     count, differing, difference, name = training.largest_difference(straight, resumed)
     context.figure(tensors=count, differing=differing, largest_difference=difference)
     if not differing:
         return ''
-    again = training.train(context, context.work / 'again', training.device_of(context))
+    again = training.train(context, training.place(context, 'again'), training.device_of(context))
     _, own, own_difference, _ = training.largest_difference(straight, again)
     context.figure(differing_between_equal_runs=own, largest_difference_between_equal_runs=own_difference)
     raise Failed(f'{differing} of {count} tensors differ, {name} by {difference:.1e}; between two runs that were not interrupted '
@@ -130,8 +130,8 @@ def held_stream(context):
 
 def two_ranks_mpi(context):
     one = training.reference(context)
-    two = training.train(context, context.work / 'two', training.device_of(context), ranks=2, compute__communicator='mpi',
-                         compute__threads_per_rank=max(1, (os.cpu_count() or 2) // 2), **training.sharing(context))
+    two = training.train(context, training.place(context, 'two-ranks'), training.device_of(context), ranks=2, compute__communicator='mpi',
+                         **training.sharing(context))
     training.compare_losses(context, two, one, 'two ranks against one')
     if not context.gpu:
         return 'no GPU: on the CPU'
@@ -195,11 +195,11 @@ def wait_for(context, what, condition):
 
 def frozen_run(context):
     """A coordinator, two ranks, one of them stopped (SIGSTOP): it is named, and the run goes on from a checkpoint."""
-    run = context.work / 'run'
+    run = training.place(context, 'frozen')
     command = ['bin/espalier', 'launch', training.CONFIG, '-n', 2, *training.settings(
         run, training.device_of(context), stage__codes__steps=100000, compute__communicator='mpi', log__every_steps=5,
         deadline__suspect_after=2, deadline__dead_after=3, deadline__kill_grace=2, deadline__backoff_base=0,
-        compute__threads_per_rank=1, **training.sharing(context))]
+        **training.sharing(context))]
     launched = context.start(*command)
 
     def status():

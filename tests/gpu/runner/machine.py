@@ -36,7 +36,7 @@ if cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(number)) == 0 and 
 MPI_ENVIRONMENT = dict(
     OMPI_ALLOW_RUN_AS_ROOT='1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1', OMPI_MCA_rmaps_base_oversubscribe='1',
     OMPI_MCA_hwloc_base_binding_policy='none', OMPI_MCA_btl_vader_single_copy_mechanism='none',
-    OMPI_MCA_plm_rsh_agent='/bin/false')  # ranks start on this machine alone; a bare one has no ssh to look for
+    OMPI_MCA_plm='isolated')  # ranks start on this machine alone; a bare one has no ssh to look for
 
 
 def ask_driver():

@@ -8,12 +8,13 @@ import threading
 import time
 from pathlib import Path
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+LIBC = ctypes.CDLL(None)
 
 
 def adopt_orphans():
     """Processes whose parents are gone become children of this one, so that stop_descendants() finds them."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def parents():
@@ -87,7 +88,12 @@ class Output:
         self._thread.join(timeout=1)
 
 
+def end_with_parent():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def start(command, log, **options):
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               stdin=subprocess.DEVNULL, text=True, errors='replace', start_new_session=True, **options)
+                               stdin=subprocess.DEVNULL, text=True, errors='replace', start_new_session=True,
+                               preexec_fn=end_with_parent, **options)
     return process, Output(process.stdout, log)

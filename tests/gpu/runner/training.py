@@ -9,6 +9,8 @@ from .item import Failed
 CONFIG = 'tests/gpu/small.toml'
 IMAGES = 'data/emoji/emoji-32-few.tar'  # of the bundle; tests/gpu/bundle cuts it out of the quickstart's
 STEPS = 40
+# More are no use to so small a model, and threads that wait for each other are slow where others work too.
+THREADS = 1
 # A loss that two devices computed, relatively, in any of the steps. Losses behind the choice of codes move more: near-ties
 # fall either way and training goes on from there.
 TOLERANCE = 1e-3
@@ -17,7 +19,9 @@ TOLERANCE_BEHIND_CODES = 2e-2
 
 
 def settings(directory, device, **more):
-    all_settings = {'run.directory': directory, 'compute.device': device}
+    """Words of --set. Runs beside each other share what a teacher saw; a device's own, for it may see it a bit differently."""
+    all_settings = {'run.directory': directory, 'compute.device': device, 'compute.threads_per_rank': THREADS,
+                    'teacher.lite0.cache': directory.parent / f'teacher-{device}'}
     for split in ('train', 'validation', 'test'):
         all_settings[f'data.emoji.{split}'] = IMAGES
     all_settings |= {name.replace('__', '.'): value for name, value in more.items()}
@@ -40,6 +44,10 @@ def sharing(context):
     return {'compute__share_gpu': 'true'} if context.gpu and has_setting(context, 'compute.share_gpu') else {}
 
 
+def place(context, name):
+    return context.shared / 'runs' / name
+
+
 def train(context, directory, device, ranks=1, resume=None, **more):
     """A whole run in `directory`, with TF32 off and a fixed cuBLAS workspace, both of which change bits."""
     launcher = ['mpirun', '-n', ranks] if ranks > 1 else []
@@ -51,7 +59,7 @@ def train(context, directory, device, ranks=1, resume=None, **more):
 
 def reference(context):
     """The run that others are compared with, on the GPU where there is one; made once."""
-    directory = context.shared / f'reference-{device_of(context)}'
+    directory = place(context, f'reference-{device_of(context)}')
     if not (directory / 'checkpoints' / f'step-{STEPS:010d}' / 'manifest.json').exists():
         train(context, directory, device_of(context))
     return directory
