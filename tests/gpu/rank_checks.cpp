@@ -18,6 +18,8 @@
 namespace espalier {
 namespace {
 
+constexpr double kPatience_s = 60;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -27,13 +29,16 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 Ranks::Ranks(const RankOptions& options) {
   const bool has_launcher = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr;
   if (has_launcher || options.backend == "mpi") {
-    bootstrap_ = make_mpi_communicator({.timeout_s = options.deadline_s});
+    bootstrap_ = make_mpi_communicator(
+        {.timeout_s = options.backend == "mpi" ? options.deadline_s : kPatience_s});
   } else {
     bootstrap_ = make_single_communicator();
   }
-  if (options.backend == "nccl") {
-    chosen_ = make_nccl_communicator(*bootstrap_, options.device.index(), {options.deadline_s});
-  }
+  if (options.backend != "nccl") return;
+  const auto device = options.device.index();
+  // The first one loads NCCL's kernels, which takes longer than a short deadline.
+  make_nccl_communicator(*bootstrap_, device, {kPatience_s})->barrier();
+  chosen_ = make_nccl_communicator(*bootstrap_, device, {options.deadline_s});
 }
 
 nlohmann::json check_ranks(const RankOptions& options) {

@@ -45,6 +45,7 @@ std::string capture(at::cuda::CUDAGraph& graph, DecoderStep& step, at::Tensor& l
 nlohmann::json compare_with_graph(DecoderStep& step, int64_t steps) {
   const at::Device device(at::kCUDA, 0);
   // Nothing may be captured on the default stream.
+  torch::cuda::synchronize();
   const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
   for (int i = 0; i < 3; ++i) step.run();
   const std::vector<at::Tensor> start = copies_of(step.state());

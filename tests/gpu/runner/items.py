@@ -86,7 +86,8 @@ def memcheck(context):
     if not tool:
         raise Skipped('compute-sanitizer is not on this machine')
     command = [tool, '--tool', 'memcheck', '--error-exitcode', '3', 'bin/espalier', 'train', training.CONFIG,
-               *training.settings(training.place(context, 'memcheck'), 'cuda', stage__codes__steps=2, stage__both__steps=2)]
+               *training.settings(training.place(context, 'memcheck'), 'cuda', stage__codes__steps=2, stage__both__steps=2,
+                                   data__emoji__train=training.FEW_IMAGES)]
     ended = context.run(*command, check=False)
     summary = next((line for line in reversed(ended.lines) if 'ERROR SUMMARY' in line), '')
     context.figure(summary=summary.strip('= '))
@@ -176,11 +177,11 @@ def stopped_rank(context, backend, device, environment):
 
 
 def stopped_rank_mpi(context):
-    stopped_rank(context, 'mpi', training.device_of(context), {})
+    return stopped_rank(context, 'mpi', training.device_of(context), {})
 
 
 def stopped_rank_nccl(context):
-    stopped_rank(context, 'nccl', 'cuda', nccl_environment(context))
+    return stopped_rank(context, 'nccl', 'cuda', nccl_environment(context))
 
 
 def wait_for(context, what, condition):

@@ -60,14 +60,20 @@ def compare(size):
         few = () if context.gpu['memory_gib'] > ROOM_GIB else ('--sequences', 4 if size == '1.5b' else 8)
         sides = dict(espalier=bench, pytorch=peer)
         rows = dict(espalier=[], pytorch=[])
-        slowest = 0.0
+        slowest, broken = 0.0, {}  # a side that breaks does not keep the other from being measured
         for name in ('espalier', 'pytorch', 'pytorch', 'espalier'):
             before = context.left_s()
-            if len(rows['pytorch']) > 0 and before < 1.3 * slowest + 3:
-                break
-            rows[name].append(sides[name](context, '--size', size, *few))
+            if name in broken or (rows['pytorch'] and before < 1.3 * slowest + 3):
+                continue
+            try:
+                rows[name].append(sides[name](context, '--size', size, *few))
+            except Failed as failure:
+                broken[name] = str(failure)
+                continue
             slowest = max(slowest, before - context.left_s())
             context.figure(**{name: summary(rows[name], context.machine.peak_tflops)})
+        if broken:
+            raise Failed('; '.join(f'{name}: {why}' for name, why in broken.items()))
         same_work(rows['espalier'][0], rows['pytorch'][0])
         medians = {name: statistics.median(row['ms_per_step'] for row in of) for name, of in rows.items()}
         context.figure(multiplied_parameters=rows['espalier'][0]['multiplied_parameters'],

@@ -194,7 +194,10 @@ def main():
     if options.device == 'cpu':
         found |= dict(flops_counted=counted_by_pytorch(step), attention='')
     else:
-        found['attention'] = attention_kernel(step)
+        try:
+            found['attention'] = attention_kernel(step)
+        except Exception as error:  # a profiler that does not work here must not cost the rates
+            found['attention'] = f'not known: {error}'
     print(json.dumps(found))
 
 
