@@ -40,7 +40,7 @@ class RunObserver {
   // any rank abandons the checkpoint. On rank 0, true is the permission to commit.
   virtual bool approve_commit(int64_t /*global_step*/) { return true; }
 
-  // The checkpoint is committed; on every rank.
+  // The checkpoint is committed; on every rank, on rank 0 on the writer thread.
   virtual void on_committed(int64_t /*global_step*/) {}
 
   // It is not, and training goes on; on every rank.

@@ -199,6 +199,15 @@ void Coordinator::on_committed(const RankCommitted& event) {
   if (state_ == CoordinatorState::kCheckpointing) enter(CoordinatorState::kRunning);
 }
 
+void Coordinator::on_save_failed(const RankSaveFailed& event) {
+  if (current(event.generation, event.rank) == nullptr) return;
+  note("checkpoint_failed",
+       "the checkpoint of step " + std::to_string(event.step) + " was not saved: " + event.why +
+           "; " + next_start(),
+       event.rank);
+  if (state_ == CoordinatorState::kCheckpointing) enter(CoordinatorState::kRunning);
+}
+
 void Coordinator::on_bye(const RankBye& event) {
   if (RankView* view = current(event.generation, event.rank)) view->bye = event.exit_code;
 }

@@ -56,6 +56,7 @@ class Coordinator {
   void on_error(const RankError& event);
   void on_prepared(const RankPrepared& event);
   void on_committed(const RankCommitted& event);
+  void on_save_failed(const RankSaveFailed& event);
   void on_bye(const RankBye& event);
   void on_stop_idle(const StopRequested& event);
   void on_stop_running(const StopRequested& event);

@@ -93,6 +93,12 @@ struct RankCommitted {
   int rank;
   int64_t step;
 };
+struct RankSaveFailed {
+  uint32_t generation;
+  int rank;
+  int64_t step;
+  std::string why;
+};
 struct RankBye {
   uint32_t generation;
   int rank;
@@ -117,7 +123,7 @@ struct ClockTick {};
 using CoordinatorEvent =
     std::variant<CoordinatorStart, LeftoverGone, HostsFound, LauncherStarted, LauncherFailed,
                  LauncherExited, RankJoined, RankBeat, RankHungUp, RankError, RankPrepared,
-                 RankCommitted, RankBye, StopRequested, JobEnds, ClockTick>;
+                 RankCommitted, RankSaveFailed, RankBye, StopRequested, JobEnds, ClockTick>;
 
 // ---- actions ------------------------------------------------------------------------------------
 struct EndLeftover {};

@@ -51,6 +51,7 @@ struct CoordinatorTable {
         row<RankError, &C::on_error>(kAlive),
         row<RankPrepared, &C::on_prepared>(kAlive),
         row<RankCommitted, &C::on_committed>(kAlive),
+        row<RankSaveFailed, &C::on_save_failed>(kAlive),
         row<RankBye, &C::on_bye>(kAlive),
         row<StopRequested, &C::on_stop_idle>(kWaiting),
         row<StopRequested, &C::on_stop_running>(kComing | kUp),

@@ -36,6 +36,10 @@ std::optional<CoordinatorEvent> event_of(const PeerIdentity& peer, MessageType t
       return RankPrepared{peer.generation, rank, CheckpointPreparedMessage::decode(payload).step};
     case MessageType::kCkptCommitted:
       return RankCommitted{peer.generation, rank, CheckpointCommittedMessage::decode(payload).step};
+    case MessageType::kCkptFailed: {
+      const CheckpointFailedMessage message = CheckpointFailedMessage::decode(payload);
+      return RankSaveFailed{peer.generation, rank, message.step, message.why};
+    }
     case MessageType::kErrorReport: {
       const ErrorReportMessage message = ErrorReportMessage::decode(payload);
       return RankError{peer.generation, rank, message.failure_class, message.what};

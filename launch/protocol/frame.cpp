@@ -53,6 +53,8 @@ std::string_view name_of(MessageType type) {
       return "BYE";
     case MessageType::kStatus:
       return "STATUS";
+    case MessageType::kCkptFailed:
+      return "CKPT_FAILED";
     case MessageType::kEnd:
       return "END";
   }

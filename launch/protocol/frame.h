@@ -33,7 +33,8 @@ enum class MessageType : uint8_t {
   kBye,            // worker: its exit code; coordinator: refused, and why
   kStatus,         // reader or operator: how is it going?; coordinator: so
   kEnd,            // coordinator: end at once, without a checkpoint
-  kLast = kEnd,
+  kCkptFailed,     // rank 0: this checkpoint was not saved, and why
+  kLast = kCkptFailed,
 };
 std::string_view name_of(MessageType type);
 

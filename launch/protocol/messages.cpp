@@ -87,6 +87,15 @@ template struct CheckpointMessage<MessageType::kCkptPrepared>;
 template struct CheckpointMessage<MessageType::kCkptCommit>;
 template struct CheckpointMessage<MessageType::kCkptCommitted>;
 
+json CheckpointFailedMessage::encode() const { return {{"step", step}, {"why", why}}; }
+
+CheckpointFailedMessage CheckpointFailedMessage::decode(const json& payload) {
+  CheckpointFailedMessage message;
+  read_field(payload, "step", &message.step);
+  message.why = text_field(payload, "why");
+  return message;
+}
+
 json StopMessage::encode() const { return {{"why", why}}; }
 
 StopMessage StopMessage::decode(const json& payload) { return {text_field(payload, "why")}; }

@@ -82,6 +82,16 @@ using CheckpointPreparedMessage = CheckpointMessage<MessageType::kCkptPrepared>;
 using CheckpointCommitMessage = CheckpointMessage<MessageType::kCkptCommit>;
 using CheckpointCommittedMessage = CheckpointMessage<MessageType::kCkptCommitted>;
 
+// CKPT_FAILED: rank 0 could not save this one; older ones are as they were, and training goes on.
+struct CheckpointFailedMessage {
+  static constexpr MessageType kType = MessageType::kCkptFailed;
+  int64_t step = -1;
+  std::string why;
+
+  nlohmann::json encode() const;
+  static CheckpointFailedMessage decode(const nlohmann::json& payload);
+};
+
 // STOP: from the coordinator to ranks, or from an operator to the coordinator.
 struct StopMessage {
   static constexpr MessageType kType = MessageType::kStop;

@@ -42,6 +42,10 @@ void ControlChannel::on_committed(int64_t global_step) {
   if (is_first_) send(CheckpointCommittedMessage{global_step});
 }
 
+void ControlChannel::on_checkpoint_failed(int64_t global_step, const std::string& why) {
+  if (is_first_) send(CheckpointFailedMessage{global_step, why});
+}
+
 void ControlChannel::report_error(FailureClass failure_class, const std::string& what) {
   send(ErrorReportMessage{failure_class, what});
 }

@@ -24,6 +24,7 @@ class ControlChannel : public RunObserver {
   // coordinator]).
   bool approve_commit(int64_t global_step) override;
   void on_committed(int64_t global_step) override;
+  void on_checkpoint_failed(int64_t global_step, const std::string& why) override;
 
   // How long training goes on without a coordinator, once the config has said it.
   void set_grace(double seconds) { connection_.set_grace(seconds); }

@@ -56,4 +56,8 @@ void WorkerObserver::on_committed(int64_t global_step) {
   if (channel_) channel_->on_committed(global_step);
 }
 
+void WorkerObserver::on_checkpoint_failed(int64_t global_step, const std::string& why) {
+  if (channel_) channel_->on_checkpoint_failed(global_step, why);
+}
+
 }  // namespace espalier

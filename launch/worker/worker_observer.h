@@ -21,6 +21,7 @@ class WorkerObserver : public RunObserver {
   bool stop_requested() override;
   bool approve_commit(int64_t global_step) override;
   void on_committed(int64_t global_step) override;
+  void on_checkpoint_failed(int64_t global_step, const std::string& why) override;
 
   ControlChannel* channel() { return channel_.get(); }
 

@@ -154,6 +154,7 @@ json Checkpointer::commit(const json& results) {
     sync_directory(temporary_);
     if (fs::exists(target)) rename_durably(target, target + ".superseded-" + utc_stamp());
     rename_durably(temporary_, target);
+    observer_.on_committed(step_);  // at once: whoever is killed from here on goes on from it
     outcome["events"].push_back({{"event", "checkpoint_committed"},
                                  {"step", step_},
                                  {"bytes", bytes},
@@ -247,7 +248,7 @@ std::string Checkpointer::conclude() {
   const std::string error = outcome.at("error");
   if (error.empty()) {
     last_step_ = step_;
-    observer_.on_committed(step_);
+    if (comm_.rank() != 0) observer_.on_committed(step_);
   }
   if (!error.empty()) report_failure(error);
   if (comm_.rank() == 0) {

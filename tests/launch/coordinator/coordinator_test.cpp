@@ -237,5 +237,18 @@ TEST_F(CoordinatorOfTwo, DoesNotTryALauncherAgainThatCannotStart) {
   expect_finish(64, CoordinatorState::kFailed);
 }
 
+TEST_F(CoordinatorOfTwo, SaysWhenACheckpointCouldNotBeSavedAndGoesOn) {
+  start_and_join();
+  commit(20);
+  beat(41);
+  tell(RankPrepared{1, 0, 40});
+  EXPECT_EQ(machine_.state(), CoordinatorState::kCheckpointing);
+  tell(RankSaveFailed{1, 0, 40, "no space"});
+  EXPECT_EQ(machine_.state(), CoordinatorState::kRunning);
+  EXPECT_TRUE(noted("checkpoint_failed",
+                    "step 40 was not saved: no space; the next start goes on from the checkpoint "
+                    "of step 20"));
+}
+
 }  // namespace
 }  // namespace espalier

@@ -106,7 +106,7 @@ TEST(JournalRecords, EndAtALengthThatNoRecordHas) {
 TEST_F(JournalFile, LetsARankCommitAloneUnlessItNamesANewerGeneration) {
   Journal journal(path_);
   journal.launching(3);
-  journal.launched(3, 100, 555, "job");
+  journal.launched(3, 100, 555, 2, "job");
   EXPECT_TRUE(is_newest_generation(path_, 3));
   EXPECT_FALSE(is_newest_generation(path_, 2));
   journal.launching(4);  // as soon as it is about to be launched

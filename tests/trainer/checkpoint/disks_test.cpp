@@ -1,7 +1,6 @@
 // One folder for all ranks, or a disk for each: what is checked, written, read and sent.
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
@@ -30,15 +29,6 @@ std::string disk_of(const std::string& root, int rank) {
 
 void expect_in(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find(part), std::string::npos) << part << " is not in: " << text;
-}
-
-std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(directory, none)) {
-    names.push_back(entry.path().filename());
-  }
-  return names;
 }
 
 TEST(SharedDirectory, IsFoundByAllRanksAndLeftAsItWas) {
@@ -184,6 +174,10 @@ void expect_replicated(const RunConfig& config) {
     TensorMap& mine = states[static_cast<size_t>(comm.rank())];
     for (const StageConfig& stage_config : config.stages) {
       Stage stage(things, stage_config, /*for_training=*/true);
+      // Ranks that are threads share the generator of first weights, so those of rank 0 are given
+      // to all; ranks that are processes each draw the same from the seed.
+      for (const auto& [name, tensor] : stage.state()) comm.broadcast(tensor.detach(), 0)->wait();
+      stage.state_changed();
       StepLoop loop(stage, comm, observer, saver, {config, at::kCPU, 0, stage_config.steps});
       for (int i = 0; i < 3; ++i) loop.step();
       TensorMap all = stage.state();
