@@ -52,4 +52,9 @@ Topology::Topology(const std::vector<int>& node_of_rank, int rank)
   rings_[static_cast<size_t>(RingName::kAcross)] = ring_of(across, rank);
 }
 
+int Topology::ranks_on_node() const {
+  return static_cast<int>(
+      std::count(node_of_rank_.begin(), node_of_rank_.end(), node_of_rank_[rank_]));
+}
+
 }  // namespace espalier

@@ -32,6 +32,7 @@ class Topology {
   const Ring& ring(RingName name) const { return rings_[static_cast<size_t>(name)]; }
   bool is_hierarchical() const { return ring(RingName::kAcross).size() > 1; }
   bool shares_node_with(int rank) const { return node_of_rank_[rank] == node_of_rank_[rank_]; }
+  int ranks_on_node() const;
   int rank() const { return rank_; }
   int size() const { return static_cast<int>(node_of_rank_.size()); }
 

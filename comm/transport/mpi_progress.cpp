@@ -101,6 +101,8 @@ void MpiProgress::abort(const std::string& why) {
 void MpiProgress::run(const MpiOptions& options) {
   try {
     world_ = std::make_unique<MpiWorld>(options);
+    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+    has_core_ = world_->topology().ranks_on_node() <= cores;
   } catch (...) {
     started_.set_exception(std::current_exception());
     return;
@@ -179,11 +181,15 @@ double MpiProgress::idle_s() const {
   return std::chrono::duration<double>(Clock::now() - last_progress_).count();
 }
 
-// A waiting caller leaves its core to this thread, which polls, but lets others in. When nobody
-// waits, the core belongs to backward.
+// A waiting caller leaves its core to this thread. Where each rank has one, a neighbour's cell is
+// there within a few microseconds, and giving the core to another program would cost its whole time
+// slice, milliseconds; later, or with fewer cores, others are let in. When nobody waits, the core
+// belongs to backward.
 void MpiProgress::pause() const {
   const double idle = idle_s();
-  if (idle < 20e-6 || (*waiters_ > 0 && idle < 2e-3)) {
+  const bool is_awaited = *waiters_ > 0;
+  if (has_core_ && is_awaited && idle < 20e-6) return;
+  if (idle < 20e-6 || (is_awaited && idle < 2e-3)) {
     std::this_thread::yield();
   } else {
     std::this_thread::sleep_for(std::chrono::microseconds(50));

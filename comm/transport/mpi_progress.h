@@ -96,6 +96,7 @@ class MpiProgress {
   std::unique_ptr<MpiWorld> world_;
   std::shared_ptr<MpiOperation> current_;
   Clock::time_point last_progress_;
+  bool has_core_ = false;  // as many cores as ranks, here
 
   std::promise<void> started_;
   std::thread thread_;
