@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
 """What tests/gpu/bundle refuses, and how it cuts NCCL; on files made here."""
 
+import importlib.machinery
+import importlib.util
+import io
 import shutil
 import struct
+import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 from pathlib import Path
@@ -14,6 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bundling import elf, nccl, sizes  # noqa: E402
 
+
+def load_script(name):
+    loader = importlib.machinery.SourceFileLoader(name, str(Path(__file__).resolve().parent / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+script = load_script('bundle')
 PROGRAM = Path(shutil.which('ls')).resolve()
 
 
@@ -52,6 +66,57 @@ class BundlingTest(unittest.TestCase):
         self.assertFalse(elf.OF_THE_SYSTEM.match('libmpi.so.40'))
         self.assertFalse(elf.OF_THE_SYSTEM.match('libcrypto.so.3'))
 
+    def small_bundle(self):
+        """Of one program of the system's, which loads a library that the system of another machine need not have."""
+        (self.folder / 'build').mkdir()
+        bundle = script.Bundle(self.folder / 'small', self.folder / 'build')
+        bundle.environment = {'libtorch.so'}
+        (bundle.folder / 'bin').mkdir(parents=True)
+        elf.strip(PROGRAM, bundle.folder / 'bin' / 'program')
+        return bundle
+
+    def test_a_small_bundle_carries_what_its_program_loads_and_runs(self):
+        bundle = self.small_bundle()
+        bundle.libraries()
+        carried = {path.name for path in (bundle.folder / 'lib').iterdir()}
+        loaded = {name for name in elf.loaded_libraries(PROGRAM) if not elf.OF_THE_SYSTEM.match(name)}
+        self.assertEqual(carried, loaded)
+        bundle.check()
+        archive = script.pack(bundle.folder)
+        with tarfile.open(archive) as tar:
+            tar.extractall(self.folder / 'there')
+        there = self.folder / 'there' / 'small'
+        said = subprocess.run([there / 'bin' / 'program', '/'], env=dict(LD_LIBRARY_PATH=str(there / 'lib')), capture_output=True, text=True)
+        self.assertIn('usr', said.stdout)
+
+    def test_a_bundle_without_nccl_or_without_a_program_is_refused(self):
+        bundle = self.small_bundle()
+        shutil.rmtree(bundle.folder)
+        with self.assertRaisesRegex(script.Refused, 'espalier is missing'):
+            bundle.programs()
+        shutil.rmtree(bundle.folder)
+        for place in script.PROGRAMS.values():
+            (bundle.build / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROGRAM, bundle.build / place)
+        with self.assertRaisesRegex(script.Refused, 'no NCCL backend'):
+            bundle.programs()
+
+    def test_a_folder_that_is_no_bundle_is_left_alone(self):
+        (self.folder / 'mine').write_text('precious')
+        said = subprocess.run([sys.executable, script.__file__, self.folder, '--no-compile'], capture_output=True, text=True)
+        self.assertEqual((said.returncode, 'is no bundle' in said.stderr), (1, True))
+        self.assertTrue((self.folder / 'mine').exists())
+
+    def test_few_images_are_the_first_whole_samples(self):
+        with tarfile.open(self.folder / 'all.tar', 'w') as tar:
+            for name in ('a.png', 'a.json', 'b.png', 'b.json', 'c.png'):
+                info = tarfile.TarInfo(name)
+                info.size = 1
+                tar.addfile(info, io.BytesIO(b'x'))
+        script.few_images(self.folder / 'all.tar', self.folder / 'few.tar', 2)
+        with tarfile.open(self.folder / 'few.tar') as tar:
+            self.assertEqual(tar.getnames(), ['a.png', 'a.json', 'b.png', 'b.json'])
+
     def container(self, *codes):
         body = b''
         for kind, architecture, code in codes:
@@ -75,4 +140,4 @@ class BundlingTest(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    unittest.main()
+    unittest.main(warnings='ignore')

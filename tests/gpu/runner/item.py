@@ -167,4 +167,4 @@ def run_item(item, command, work, limit_s, log):
         said = signal.Signals(-code).name if code < 0 else f'exit status {code}'
         answer = dict(status=FAILED, why=f'its process ended with {said} and left no result')
     return dict(item=item.name, shows=item.shows, status=answer['status'], why=answer['why'], seconds=round(seconds, 1),
-                limit_s=round(limit_s, 1), figures=figures_of(folder), last_lines=output.lines[-12:])
+                limit_s=round(limit_s, 1), figures=figures_of(folder), last_lines=[line[:300] for line in output.lines[-12:]])

@@ -68,18 +68,23 @@ def reap():
 
 
 class Output:
-    """Everything that a process prints, into a file and for later."""
+    """What a process prints: the first megabyte into a file, the last lines for later."""
+
+    LOGGED = 1 << 20
 
     def __init__(self, stream, log):
         self.lines = []
+        self._room = self.LOGGED
         self._stream, self._log = stream, log
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self):
         for line in self._stream:
-            self._log.write(line)
-            self._log.flush()
+            if self._room > 0:
+                self._room -= len(line)
+                self._log.write(line if self._room > 0 else '… more than is kept here\n')
+                self._log.flush()
             self.lines.append(line.rstrip('\n'))
             del self.lines[:-2000]
 
