@@ -84,9 +84,9 @@ class RunnerTest(unittest.TestCase):
 
     def test_a_hanging_item_is_ended_with_its_children_even_stopped_ones(self):
         started = time.monotonic()
-        result = self.run_item('hangs', limit_s=4)
+        result = self.run_item('hangs', limit_s=10)
         self.assertEqual(result['status'], 'timeout')
-        self.assertLess(time.monotonic() - started, 20)
+        self.assertLess(time.monotonic() - started, 60)
         self.assertFalse(is_running(result['figures']['child']))
 
     def test_what_an_item_leaves_running_is_ended_before_the_next_one(self):

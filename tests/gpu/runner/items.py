@@ -34,6 +34,10 @@ def libraries(context):
         raise Failed(f'{len(missing)} libraries are missing: {missing[0]}')
 
 
+def nccl_of(doctor_said):
+    return next((line.split(None, 1)[1] for line in doctor_said.lines if line.startswith('nccl')), '')
+
+
 def doctor(context):
     said = context.run('bin/espalier', 'doctor')
     text = '\n'.join(said.lines)
@@ -42,7 +46,13 @@ def doctor(context):
             raise Failed(f'espalier doctor does not speak of {word}')
     if context.gpu and 'usable' not in text:
         raise Failed('espalier doctor sees no usable GPU')
-    context.figure(nccl=next((line.split(None, 1)[1] for line in said.lines if line.startswith('nccl')), ''))
+    context.figure(nccl=nccl_of(said))
+    about = carried_nccl(context)
+    if about:
+        version = nccl_of(context.run('bin/espalier', 'doctor', environment=context.machine.environment(**carried_path(context))))
+        context.figure(carried_nccl=version)
+        if not version.startswith(about['version']):
+            raise Failed(f"the NCCL of the bundle, {about['version']}, does not load: doctor says {version}")
 
 
 def ceilings(context):
@@ -139,17 +149,24 @@ def two_ranks_mpi(context):
     return 'both on one GPU, staged through the host'
 
 
+def carried_nccl(context):
+    about = context.root / 'nccl' / 'about.json'
+    return json.loads(about.read_text()) if about.exists() else None
+
+
+def carried_path(context):
+    return dict(LD_LIBRARY_PATH=f"{context.root / 'nccl'}:{context.machine.environment()['LD_LIBRARY_PATH']}")
+
+
 def nccl_environment(context):
     """With the NCCL of the bundle, which lets several ranks have one GPU, where it has kernels for this card."""
-    carried = context.root / 'nccl'
-    about = json.loads((carried / 'about.json').read_text()) if (carried / 'about.json').exists() else None
+    about = carried_nccl(context)
     if not about:
         raise Skipped('the bundle has no NCCL of 2.30 or newer, and older ones refuse two ranks on one GPU')
     if context.gpu['compute_capability'] not in about['architectures']:
         raise Skipped(f"the bundle's NCCL is cut to {about['architectures']}; this card is {context.gpu['compute_capability']}")
     context.figure(nccl=about['version'])
-    library_path = context.machine.environment()['LD_LIBRARY_PATH']
-    return dict(LD_LIBRARY_PATH=f'{carried}:{library_path}', **NCCL_ONE_GPU)
+    return carried_path(context) | NCCL_ONE_GPU
 
 
 def two_ranks_nccl(context):
