@@ -119,12 +119,11 @@ class ItemsTest(unittest.TestCase):
         self.assertTrue(all(one.shows.endswith('.') and one.limit_s >= 20 for one in items.ITEMS))
 
     def test_the_card_decides_the_peak(self):
-        def peak(name):
-            return next((value for part, value in machine.PEAKS if part in name), None)
-        self.assertEqual(peak('NVIDIA H200'), 989.4)
-        self.assertEqual(peak('NVIDIA H100 80GB HBM3'), 989.4)
-        self.assertEqual(peak('NVIDIA H100 PCIe'), 756.5)
-        self.assertIsNone(peak('NVIDIA of next year'))
+        self.assertEqual(machine.peak_of('NVIDIA H200'), 989.4)
+        self.assertEqual(machine.peak_of('NVIDIA H100 80GB HBM3'), 989.4)
+        self.assertEqual(machine.peak_of('NVIDIA H100 PCIe'), 756.5)
+        self.assertEqual(machine.peak_of('NVIDIA A100-SXM4-80GB'), 311.9)
+        self.assertIsNone(machine.peak_of('NVIDIA RTX A3000'))
 
 
 FAKE_PROGRAM = """#!{python}

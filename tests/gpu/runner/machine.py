@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# TFLOP/s of dense bf16 products with fp32 sums, from the makers' data sheets; the first name that the card's
-# contains counts.
+# TFLOP/s of dense bf16 products with fp32 sums, from the maker's data sheets; the first name that the card's
+# contains as words counts.
 PEAKS = [('GH200', 989.4), ('H200 NVL', 835.5), ('H200', 989.4), ('H100 PCIe', 756.5), ('H100 NVL', 835.5), ('H100', 989.4),
          ('H800', 989.4), ('GB200', 2500.0), ('B200', 2250.0), ('B100', 1750.0), ('A100', 311.9), ('A800', 311.9), ('A30', 165.1),
          ('L40S', 362.1), ('L40', 181.1), ('L4', 121.0), ('RTX 6000 Ada', 364.2), ('RTX 4090', 165.2), ('A10', 125.0)]
@@ -55,12 +55,16 @@ def torch_version(folder):
     return found.group(1) if found else 'unknown'
 
 
+def peak_of(card):
+    return next((peak for name, peak in PEAKS if re.search(rf'\b{re.escape(name)}\b', card)), None)
+
+
 class Machine:
     def __init__(self, root):
         self.root = Path(root)
         self.gpu = ask_driver()
         self.torch = find_torch()
-        self.peak_tflops = next((peak for name, peak in PEAKS if self.gpu and name in self.gpu['name']), None)
+        self.peak_tflops = peak_of(self.gpu['name']) if self.gpu else None
 
     def library_folders(self):
         """The bundle's first; none of them has a libc or a libstdc++."""
