@@ -9,6 +9,7 @@ void JobProcess::start(const LaunchRequest& request) {
   start_time_ = process_start_time(pid_);
   children_.expect(pid_);
   is_child_ = true;
+  is_srun_ = request.launcher == LauncherKind::kSrun;
   ranks_.clear();
 }
 
@@ -27,7 +28,10 @@ bool JobProcess::is_alive(int rank_pid) const {
   return rank != ranks_.end() && espalier::is_alive(rank->first, rank->second);
 }
 
+// srun kills its ranks at once when it is asked; but when one has died already it gives the others
+// Slurm's KillWait, half a minute, and hears no second request. Its own end, they do not outlive.
 void JobProcess::ask_to_end() {
+  if (is_srun_) return kill();
   if (espalier::is_alive(pid_, start_time_)) ::kill(pid_, SIGTERM);
 }
 

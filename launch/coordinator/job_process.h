@@ -39,6 +39,7 @@ class JobProcess {
   int pid_ = 0;  // 0: no launcher
   uint64_t start_time_ = 0;
   bool is_child_ = true;
+  bool is_srun_ = false;
   std::map<int, uint64_t> ranks_;  // start time by pid
 };
 

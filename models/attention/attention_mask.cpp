@@ -3,11 +3,13 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <utility>
 
 #include "models/attention/attention_plan.h"
 #include "models/attention/kernel_plan.h"
+#include "models/layers/packed_upload.h"
 
 namespace espalier {
 
@@ -23,6 +25,10 @@ struct AttentionMask::Table {
   mutable std::shared_ptr<const AttentionPlan> plan;
   mutable std::once_flag kernel_planned;
   mutable std::shared_ptr<const KernelPlan> kernel_plan;
+  // By device, of those that are not the CPU.
+  mutable std::mutex devices;
+  mutable std::map<std::string, std::shared_ptr<const AttentionPlan>> device_plans;
+  mutable std::map<std::string, at::Tensor> device_dense;
 };
 
 namespace {
@@ -221,6 +227,24 @@ const AttentionPlan& AttentionMask::plan() const {
     table_->plan = std::make_shared<const AttentionPlan>(make_attention_plan(groups()));
   });
   return *table_->plan;
+}
+
+at::Tensor AttentionMask::dense(at::Device device) const {
+  if (device.is_cpu()) return dense();
+  const std::lock_guard lock(table_->devices);
+  at::Tensor& kept = table_->device_dense[device.str()];
+  if (kept.defined()) return kept;
+  kept = dense();
+  upload_together({&kept}, device);
+  return kept;
+}
+
+const AttentionPlan& AttentionMask::plan(at::Device device) const {
+  if (device.is_cpu()) return plan();
+  const std::lock_guard lock(table_->devices);
+  std::shared_ptr<const AttentionPlan>& kept = table_->device_plans[device.str()];
+  if (!kept) kept = std::make_shared<const AttentionPlan>(on_device(plan(), device));
+  return *kept;
 }
 
 const KernelPlan& AttentionMask::kernel_plan() const {

@@ -81,10 +81,18 @@ class AttentionMask {
   // (sample_queries, sample_rows) bool: 1 where a query sees a row. O(T^2): for tests, pictures and
   // kernels that know no groups.
   at::Tensor dense() const;
+  // Kept, where the device is not the CPU.
+  at::Tensor dense(at::Device device) const;
 
   // Derived once, by whoever asks first: pieces for LibTorch's fused kernels (attention_plan.h),
   // and ranges for the project's own kernel (kernel_plan.h).
   const AttentionPlan& plan() const;
+  // The same with its indices on a device, where they travel together and once.
+  const AttentionPlan& plan(at::Device device) const;
+  // Makes what attention on a device will ask for: so that a thread that loads does it.
+  void prepare(at::Device device) const {
+    if (!device.is_cpu()) plan(device);
+  }
   const KernelPlan& kernel_plan() const;
 
   bool operator==(const AttentionMask& other) const {

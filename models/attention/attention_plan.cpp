@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "models/attention/attention_units.h"
+#include "models/layers/packed_upload.h"
 
 namespace espalier {
 namespace {
@@ -234,6 +235,16 @@ AttentionPlan make_attention_plan(const std::vector<MaskGroup>& groups) {
     if (!is_consecutive(places)) draft.piece.key_places = at::tensor(places, at::kLong);
     plan.pieces.push_back(draft.piece);
   }
+  plan.batch = make_sequence_batch(groups);
+  return plan;
+}
+
+AttentionPlan on_device(AttentionPlan plan, at::Device device) {
+  std::vector<at::Tensor*> indices = {&plan.query_order, &plan.query_place, &plan.key_order,
+                                      &plan.key_place,   &plan.query_rows,  &plan.positions};
+  for (AttentionPiece& piece : plan.pieces) indices.push_back(&piece.key_places);
+  if (plan.batch) indices.push_back(&plan.batch->cells);
+  upload_together(indices, device);
   return plan;
 }
 

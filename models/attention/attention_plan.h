@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "models/attention/attention_mask.h"
+#include "models/attention/sequence_batch.h"
 
 namespace espalier {
 
@@ -31,11 +33,15 @@ struct AttentionPlan {
   at::Tensor query_rows;  // (queries) int64: the row of each query; undefined = all rows ask
   at::Tensor positions;   // (rows) int64: rotary position of each row
   std::vector<AttentionPiece> pieces;
+  std::optional<SequenceBatch> batch;  // instead of the pieces, where one call can do it all
 };
 
 // Groups with the same keys become one piece; a chain of causal groups, each of which sees what the
 // one before it sees and that one, becomes one causal square; few queries that see what many others
 // see, and more, go with the many and have a piece of their own for the rest.
 AttentionPlan make_attention_plan(const std::vector<MaskGroup>& groups);
+
+// With all of its indices on a device; they travel in one copy that the host does not wait for.
+AttentionPlan on_device(AttentionPlan plan, at::Device device);
 
 }  // namespace espalier

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "models/attention/attention_plan.h"
+#include "models/attention/batched_attention.h"
 #include "models/attention/fused_attention.h"
 #include "models/attention/saved_mask.h"
 
@@ -12,20 +13,18 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor on(at::Device device, const at::Tensor& places) { return places.to(device); }
-
 // (B * T, H * d) -> (B, H, T, d), tokens in the plan's order. Copies only to change the order.
 at::Tensor heads_first(const at::Tensor& rows, int64_t samples, int64_t head_dim,
                        const at::Tensor& order) {
   at::Tensor all = rows.view({samples, rows.size(0) / samples, rows.size(1) / head_dim, head_dim});
-  if (order.defined()) all = all.index_select(1, on(rows.device(), order));
+  if (order.defined()) all = all.index_select(1, order);
   return all.transpose(1, 2);
 }
 
 // The inverse; `place` is where the plan has put each token.
 at::Tensor rows_first(const at::Tensor& heads, const at::Tensor& place) {
   at::Tensor all = heads.transpose(1, 2);
-  if (place.defined()) all = all.index_select(1, on(heads.device(), place));
+  if (place.defined()) all = all.index_select(1, place);
   return all.reshape({all.size(0) * all.size(1), all.size(2) * all.size(3)});
 }
 
@@ -42,14 +41,14 @@ at::Tensor unshared(const at::Tensor& grad, int64_t times) {
 
 at::Tensor keys_of(const at::Tensor& all, const AttentionPiece& piece) {
   if (!piece.key_places.defined()) return all.narrow(2, piece.key_first, piece.key_count);
-  return all.index_select(2, on(all.device(), piece.key_places));
+  return all.index_select(2, piece.key_places);
 }
 
 void add_to_keys(const at::Tensor& all, const AttentionPiece& piece, const at::Tensor& grad) {
   if (!piece.key_places.defined()) {
     all.narrow(2, piece.key_first, piece.key_count).add_(grad);
   } else {
-    all.index_add_(2, on(all.device(), piece.key_places), grad);
+    all.index_add_(2, piece.key_places, grad);
   }
 }
 
@@ -71,7 +70,7 @@ struct PiecesFunction : torch::autograd::Function<PiecesFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_rows,
                             const at::Tensor& k_rows, const at::Tensor& v_rows,
                             const AttentionMask& mask, int64_t head_dim) {
-    const AttentionPlan& plan = mask.plan();
+    const AttentionPlan& plan = mask.plan(q_rows.device());
     const FusedKernel kernel = fused_kernel_for(q_rows.device(), q_rows.scalar_type(), head_dim);
     const at::Tensor q = heads_first(q_rows, mask.samples(), head_dim, plan.query_order);
     const int64_t times = q_rows.size(1) / k_rows.size(1);
@@ -109,8 +108,8 @@ struct PiecesFunction : torch::autograd::Function<PiecesFunction> {
     const variable_list saved = ctx->get_saved_variables();
     const AttentionMask& mask = restore(ctx->saved_data["mask"]);
     const int64_t times = ctx->saved_data["times"].toInt();
-    const AttentionPlan& plan = mask.plan();
     const at::Tensor& q = saved[0];
+    const AttentionPlan& plan = mask.plan(q.device());
     const int64_t head_dim = q.size(3);
     const FusedKernel kernel = fused_kernel_for(q.device(), q.scalar_type(), head_dim);
     const at::Tensor k = shared(saved[1], times);
@@ -197,6 +196,8 @@ at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::T
     }
     return composed_block_attention(q, k, v, mask, heads);
   }
+  // On the CPU a call costs next to nothing, and padding costs what it holds.
+  if (!q.is_cpu() && mask.plan(q.device()).batch) return batched_attention(q, k, v, mask, heads);
   return pieces_attention(q, k, v, mask, heads);
 }
 
@@ -214,7 +215,7 @@ at::Tensor composed_block_attention(const at::Tensor& q, const at::Tensor& k, co
   const auto split = [&](const at::Tensor& rows) {
     return heads_first(rows, mask.samples(), heads.head_dim, {});
   };
-  const at::Tensor visible = mask.dense().to(q.device());
+  const at::Tensor visible = mask.dense(q.device());
   const at::Tensor scores = at::matmul(split(q), shared(split(k), times).transpose(2, 3)) /
                             std::sqrt(static_cast<double>(heads.head_dim));
   const at::Tensor weights =

@@ -14,7 +14,8 @@ namespace espalier {
 // cost is density x that of full attention, memory O(T).
 //
 // On the CPU in fp32 and bf16 this is the project's own kernel (kernel_attention.h). Elsewhere it
-// is pieces_attention(); tensors that no fused kernel takes (double precision, odd head widths on a
+// is batched_attention() for sequences that have nothing to do with each other, or else
+// pieces_attention(); tensors that no fused kernel takes (double precision, odd head widths on a
 // GPU) go through composed_block_attention(): dense scores, O(T^2) memory.
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const AttentionMask& mask, const AttentionHeads& heads);

@@ -46,12 +46,11 @@ AttentionRows split_rows(const at::Tensor& qkv, const AttentionMask& mask,
                          const AttentionHeads& heads, const RotaryTable& table) {
   const int64_t width = heads.heads * heads.head_dim;
   const int64_t kv_width = heads.kv_heads * heads.head_dim;
-  const AttentionPlan& plan = mask.plan();
+  const AttentionPlan& plan = mask.plan(qkv.device());
   at::Tensor qk = qkv.narrow(1, 0, width + kv_width);
   if (table.cosines.defined()) {
-    const at::Tensor positions = plan.positions.to(qkv.device());
-    const RotaryTable rows{table.cosines.index_select(0, positions).unsqueeze(1),
-                           table.sines.index_select(0, positions).unsqueeze(1)};
+    const RotaryTable rows{table.cosines.index_select(0, plan.positions).unsqueeze(1),
+                           table.sines.index_select(0, plan.positions).unsqueeze(1)};
     const at::Tensor split =
         qk.view({mask.samples(), mask.sample_rows(), heads.heads + heads.kv_heads, heads.head_dim});
     qk = rotate(split, rows).view({qkv.size(0), width + kv_width});
@@ -59,7 +58,7 @@ AttentionRows split_rows(const at::Tensor& qkv, const AttentionMask& mask,
   at::Tensor q = qk.narrow(1, 0, width);
   if (plan.query_rows.defined()) {
     q = q.view({mask.samples(), mask.sample_rows(), width})
-            .index_select(1, plan.query_rows.to(qkv.device()))
+            .index_select(1, plan.query_rows)
             .view({mask.queries(), width});
   }
   return {q, qk.narrow(1, width, kv_width), qkv.narrow(1, width + kv_width, kv_width)};

@@ -12,10 +12,13 @@ RotaryTable make_rotary_table(int64_t length, int64_t head_dim, double base) {
 }
 
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& angles) {
-  const at::Tensor c = angles.cosines.to(x.options());
-  const at::Tensor s = angles.sines.to(x.options());
+  // Angles in bfloat16 would be off by up to a hundredth of a turn at long distances.
+  const bool is_double = x.scalar_type() == at::kDouble;
+  const at::Tensor c = angles.cosines.to(x.device(), is_double ? at::kDouble : at::kFloat);
+  const at::Tensor s = angles.sines.to(x.device(), is_double ? at::kDouble : at::kFloat);
   const auto halves = x.chunk(2, -1);
-  return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1);
+  return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1)
+      .to(x.scalar_type());
 }
 
 }  // namespace espalier

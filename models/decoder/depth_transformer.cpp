@@ -25,6 +25,14 @@ DepthTransformerImpl::DepthTransformerImpl(const DepthTransformerOptions& option
   }
 }
 
+// Training asks for the same positions every time: what is derived from a mask is kept with it.
+const AttentionMask& DepthTransformerImpl::mask_for(int64_t positions, int64_t stages) {
+  masks_.resize(static_cast<size_t>(options_.stages));
+  AttentionMask& mask = masks_[static_cast<size_t>(stages - 1)];
+  if (mask.rows() != positions * stages) mask = AttentionMask::position_major(positions, stages);
+  return mask;
+}
+
 at::Tensor DepthTransformerImpl::forward(const at::Tensor& hidden, const at::Tensor& code_sums) {
   const int64_t positions = hidden.size(0);
   const int64_t stages = code_sums.defined() ? code_sums.size(0) + 1 : 1;
@@ -37,7 +45,7 @@ at::Tensor DepthTransformerImpl::forward(const at::Tensor& hidden, const at::Ten
   x = (x.view({stages, positions, options_.width}) +
        stage_embedding_.narrow(0, 0, stages).unsqueeze(1))
           .flatten(0, 1);
-  const auto mask = AttentionMask::position_major(positions, stages);
+  const AttentionMask& mask = mask_for(positions, stages);
   Residual residual{x, {}};
   for (const auto& block : *blocks_) {
     residual = block->as<TransformerBlock>()->forward(residual, mask, RotaryTable{});

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include <torch/torch.h>
 
@@ -36,7 +37,10 @@ class DepthTransformerImpl : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& hidden_MD, const at::Tensor& code_sums_SMC);
 
  private:
+  const AttentionMask& mask_for(int64_t positions, int64_t stages);
+
   DepthTransformerOptions options_;
+  std::vector<AttentionMask> masks_;  // the latest for each number of stages
   Linear from_context_{nullptr}, from_codes_{nullptr};
   at::Tensor stage_embedding_;
   torch::nn::ModuleList blocks_, heads_;

@@ -50,7 +50,10 @@ void copy_parameters(torch::nn::Module& to, const torch::nn::Module& from) {
 
 YModelImpl::YModelImpl(const YModelOptions& o) : options_(o) {
   check(o);
+  // Buffers, so that they move with the module.
   rotary_ = make_rotary_table(o.longest_sequence, o.width / o.heads, o.rotary_base);
+  register_buffer("rotary_cosines", rotary_.cosines);
+  register_buffer("rotary_sines", rotary_.sines);
   text_embedding_ =
       register_module("text_embedding", torch::nn::Embedding(o.vocabulary_size, o.width));
   torch::nn::init::normal_(text_embedding_->weight, 0.0, kEmbeddingDeviation);

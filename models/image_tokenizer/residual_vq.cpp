@@ -16,8 +16,26 @@ constexpr int64_t kRowsPerPiece = 256;  // of work for one thread
 constexpr double kLeastCount = 1e-3;
 // What a restarted code counts as, where restart_below itself is not more.
 constexpr double kLeastRestartCount = 1.0;
+// Of codes times rows in one piece of add_by_code(): memory that it takes, in elements.
+constexpr int64_t kLargestOneHot = int64_t{1} << 24;
 // Of code vectors before the first update: next to nothing, but different from each other.
 constexpr double kStartDeviation = 0.01;
+
+// Adds rows and their number to the codes they have, by products with one-hot matrices:
+// index_add_() on a GPU adds in an order that differs from run to run.
+void add_by_code(const at::Tensor& codes, const at::Tensor& rows, at::Tensor counts,
+                 at::Tensor sums) {
+  const int64_t size = counts.size(0);
+  const int64_t piece = std::max<int64_t>(1, kLargestOneHot / size);
+  const at::Tensor numbers = at::arange(size, codes.options()).unsqueeze(1);
+  for (int64_t first = 0; first < rows.size(0); first += piece) {
+    const int64_t count = std::min(piece, rows.size(0) - first);
+    const at::Tensor one_hot =
+        numbers.eq(codes.narrow(0, first, count).unsqueeze(0)).to(rows.scalar_type());
+    counts.add_(one_hot.sum(1));
+    sums.addmm_(one_hot, rows.narrow(0, first, count));
+  }
+}
 
 }  // namespace
 
@@ -94,20 +112,18 @@ void ResidualQuantizerImpl::add_statistics(const at::Tensor& latents, const Quan
                                            const at::Tensor& candidate_rows,
                                            at::Tensor& statistics) const {
   const torch::NoGradGuard no_gradient;
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const auto [seen_counts, seen_sums, candidates] = parts_of(statistics);
-  const int64_t rows = latents.size(0);
   if (latents.is_cpu()) {
     kernels::add_code_statistics(
         options_.stages, options_.codebook_size, options_.channels, latents.const_data_ptr<float>(),
-        quantized.sums.const_data_ptr<float>(), quantized.codes.const_data_ptr<int64_t>(), rows,
-        seen_counts.mutable_data_ptr<float>(), seen_sums.mutable_data_ptr<float>());
+        quantized.sums.const_data_ptr<float>(), quantized.codes.const_data_ptr<int64_t>(),
+        latents.size(0), seen_counts.mutable_data_ptr<float>(),
+        seen_sums.mutable_data_ptr<float>());
   } else {
-    const at::Tensor ones = at::ones({rows}, latents.options());
     for (int64_t stage = 0; stage < options_.stages; ++stage) {
-      const at::Tensor codes = quantized.codes.select(1, stage);
-      seen_counts[stage].index_add_(0, codes, ones);
-      seen_sums[stage].index_add_(0, codes,
-                                  stage == 0 ? latents : latents - quantized.sums[stage - 1]);
+      const at::Tensor residual = stage == 0 ? latents : latents - quantized.sums[stage - 1];
+      add_by_code(quantized.codes.select(1, stage), residual, seen_counts[stage], seen_sums[stage]);
     }
   }
   // Residual of the offered row before each stage, zeros where another rank supplies it.
@@ -127,15 +143,19 @@ ResidualQuantizerImpl::Parts ResidualQuantizerImpl::parts_of(const at::Tensor& s
           statistics.narrow(0, codes + values, values).view_as(averages)};
 }
 
-at::Tensor ResidualQuantizerImpl::update(const at::Tensor& statistics) {
+at::Tensor ResidualQuantizerImpl::update(const at::Tensor& statistics, const at::Tensor& applies) {
   const torch::NoGradGuard no_gradient;
   const auto [seen_counts, seen_sums, candidates] = parts_of(statistics);
   // The counts of a stage are zero until its codebook comes from data. Its turn is one step after
   // the stage before it: only then its candidates are what that stage leaves.
-  const at::Tensor runs = counts.sum(1).gt(0);
+  at::Tensor runs = counts.sum(1).gt(0);
   const at::Tensor first = at::ones({1}, runs.options());
-  const at::Tensor starts =
+  at::Tensor starts =
       at::cat({first, runs.narrow(0, 0, options_.stages - 1)}).logical_and(runs.logical_not());
+  if (applies.defined()) {
+    runs = runs.logical_and(applies);
+    starts = starts.logical_and(applies);
+  }
   const at::Tensor running = runs.unsqueeze(1);
   counts.copy_(at::where(running, counts.lerp(seen_counts, 1.0 - options_.decay), counts));
   averages.copy_(

@@ -42,8 +42,9 @@ class ResidualQuantizerImpl : public torch::nn::Module {
   // candidates, with a count of dead_below (at least 1), so that they have time to be chosen.
   // Stage s starts at the s-th update from s = 0 on, when all its codes become their candidates;
   // until then its vectors are next to nothing. Returns the number of codes restarted per stage,
-  // (stages) int64, starts not counted.
-  at::Tensor update(const at::Tensor& statistics);
+  // (stages) int64, starts not counted. `applies` (a bool where the codebooks are; undefined =
+  // true): false leaves everything as it is, whatever the statistics are, without the host knowing.
+  at::Tensor update(const at::Tensor& statistics, const at::Tensor& applies = {});
 
   // Sum of the code vectors of the first `stages`: codes (..., >= stages) -> (..., channels).
   at::Tensor embed(const at::Tensor& codes, int64_t stages) const;

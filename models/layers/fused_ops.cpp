@@ -189,8 +189,15 @@ std::pair<at::Tensor, at::Tensor> composed_add_rms_norm(const at::Tensor& x,
                                                         const at::Tensor& delta,
                                                         const at::Tensor& weight, double epsilon) {
   const at::Tensor sum = delta.defined() ? x + delta : x;
-  const at::Tensor inverse = (sum.pow(2).mean(-1, true) + epsilon).rsqrt();
   const at::ScalarType type = x.scalar_type() == at::kFloat ? compute_type(x) : x.scalar_type();
+  // LibTorch has one kernel for it on a GPU, and the steps below anywhere else.
+  if (x.is_cuda()) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const auto [normed, deviation] =
+        at::_fused_rms_norm(sum, {sum.size(-1)}, weight.to(sum.scalar_type()), epsilon);
+    return {sum, normed.to(type)};
+  }
+  const at::Tensor inverse = (sum.pow(2).mean(-1, true) + epsilon).rsqrt();
   return {sum, (sum * inverse * weight).to(type)};
 }
 

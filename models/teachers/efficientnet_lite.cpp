@@ -105,14 +105,24 @@ at::Tensor EfficientNetLite0::convolve(const at::Tensor& map, const Convolution&
                     {symmetric, symmetric}, {1, 1}, layer.groups);
 }
 
+void EfficientNetLite0::to(at::Device device) {
+  const auto move = [&](Convolution& layer) {
+    layer.weight = layer.weight.to(device);
+    layer.bias = layer.bias.to(device);
+  };
+  move(stem_);
+  for (Block& block : blocks_) std::for_each(block.layers.begin(), block.layers.end(), move);
+  move(head_);
+}
+
 at::Tensor EfficientNetLite0::features(const at::Tensor& levels) const {
   const torch::NoGradGuard no_gradient;
   TORCH_CHECK(
       levels.dim() == 4 && levels.size(2) == levels.size(3) && levels.size(2) % kStride == 0,
       "the teacher wants square images of a multiple of ", kStride, " pixels, not ",
       levels.sizes());
-  at::Tensor map =
-      ((levels.to(at::kFloat) - kCentre) / kScale).contiguous(at::MemoryFormat::ChannelsLast);
+  at::Tensor map = ((levels.to(stem_.weight.device(), at::kFloat) - kCentre) / kScale)
+                       .contiguous(at::MemoryFormat::ChannelsLast);
   map = convolve(map, stem_).clamp_(0, 6);
   for (const Block& block : blocks_) {
     const at::Tensor input = map;

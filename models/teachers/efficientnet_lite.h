@@ -27,6 +27,7 @@ class EfficientNetLite0 : public Teacher {
   int64_t channels() const override { return kChannels; }
   // Of the last layer before pooling.
   at::Tensor features(const at::Tensor& levels) const override;
+  void to(at::Device device) override;
 
  private:
   struct Convolution {

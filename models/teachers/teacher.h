@@ -25,7 +25,11 @@ class Teacher {
   // RGB levels 0..255 of any type, (B, 3, S, S) -> fp32 (B, (S / stride)^2, channels), positions
   // row by row. Centring and scaling of the levels, which each architecture wants in its own way,
   // happen inside. No gradient. Throws c10::Error when the stride does not divide S.
+  // They are computed, and returned, where the weights are.
   virtual at::Tensor features(const at::Tensor& levels) const = 0;
+
+  // Moves the weights.
+  virtual void to(at::Device device) = 0;
 };
 
 }  // namespace espalier

@@ -56,7 +56,8 @@ double DiffusionSchedule::alpha_bar(int64_t t) const {
 at::Tensor DiffusionSchedule::noised(const at::Tensor& x, const at::Tensor& noise,
                                      const at::Tensor& t) const {
   check_rows("noised", x, noise, t);
-  const at::Tensor left = alpha_bar_table_.to(t.device()).index_select(0, t);
+  alpha_bar_table_ = alpha_bar_table_.to(t.device());
+  const at::Tensor left = alpha_bar_table_.index_select(0, t);
   return per_row(left.sqrt(), x) * x + per_row((1 - left).sqrt(), x) * noise;
 }
 

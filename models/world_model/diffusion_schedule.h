@@ -32,7 +32,7 @@ class DiffusionSchedule {
 
  private:
   std::vector<double> betas_, alpha_bar_;
-  at::Tensor alpha_bar_table_;  // (steps) double
+  mutable at::Tensor alpha_bar_table_;  // (steps) double, where it was last asked for
 };
 
 // Flow matching along a straight line (Lipman et al. 2022): t x + (1 - t) noise for t (R) in

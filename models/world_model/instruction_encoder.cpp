@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "models/layers/packed_upload.h"
+
 namespace espalier {
 namespace {
 
@@ -13,6 +15,7 @@ struct PackedWords {
   at::Tensor cells;   // (words) int64: place in the padded (B * longest)
   at::Tensor places;  // (words) int64: position in its instruction
   at::Tensor rows;    // (B, longest) int64: packed row of a cell, `words` for padding
+  at::Tensor counts;  // (B) int64: words of each
 };
 
 PackedWords pack(const std::vector<int64_t>& lengths, int64_t width, const at::Device& device) {
@@ -29,8 +32,11 @@ PackedWords pack(const std::vector<int64_t>& lengths, int64_t width, const at::D
   const auto count = static_cast<int64_t>(cells.size());
   for (int64_t& row : rows) row = row == 0 ? count : row - 1;
   const auto batch = static_cast<int64_t>(lengths.size());
-  return {torch::tensor(cells, at::kLong).to(device), torch::tensor(places, at::kLong).to(device),
-          torch::tensor(rows, at::kLong).view({batch, width}).to(device)};
+  PackedWords packed{torch::tensor(cells, at::kLong), torch::tensor(places, at::kLong),
+                     torch::tensor(rows, at::kLong).view({batch, width}),
+                     torch::tensor(lengths, at::kLong)};
+  upload_together({&packed.cells, &packed.places, &packed.rows, &packed.counts}, device);
+  return packed;
 }
 
 }  // namespace
@@ -71,7 +77,7 @@ at::Tensor InstructionEncoderImpl::forward(const at::Tensor& ids,
   const at::Tensor padded = at::cat({rows, at::zeros({1, options_.width}, rows.options())})
                                 .index_select(0, packed.rows.flatten())
                                 .view({ids.size(0), longest, options_.width});
-  const at::Tensor count = torch::tensor(lengths, at::kLong).to(rows.options()).unsqueeze(1);
+  const at::Tensor count = packed.counts.to(rows.scalar_type()).unsqueeze(1);
   return as_residual(out->forward(padded.sum(1) / count));
 }
 

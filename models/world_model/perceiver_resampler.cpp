@@ -9,10 +9,10 @@ namespace {
 constexpr double kEpsilon = 1e-5;
 
 // Rows of an image: its media, which are only seen, then its latents, which see all.
-AttentionMask resampler_mask(int64_t images, int64_t media, int64_t latents) {
+AttentionMask resampler_mask(int64_t media, int64_t latents) {
   const MaskGroup seen{.length = media, .rule = MaskRule::kNone, .asks = false};
   const MaskGroup asking{.first = media, .length = latents, .rule = MaskRule::kFull, .sees = {0}};
-  return AttentionMask({seen, asking}).repeated(images);
+  return AttentionMask({seen, asking});
 }
 
 }  // namespace
@@ -61,7 +61,10 @@ at::Tensor PerceiverResamplerImpl::forward(const at::Tensor& media) {
   TORCH_CHECK(media.dim() == 3 && media.size(2) == options_.width,
               "a resampler wants media (B, n, ", options_.width, "), got ", media.sizes());
   const at::Tensor in = as_residual(media);
-  const AttentionMask mask = resampler_mask(media.size(0), media.size(1), options_.latents);
+  if (mask_.rows() != media.size(1) + options_.latents) {
+    mask_ = resampler_mask(media.size(1), options_.latents);
+  }
+  const AttentionMask mask = mask_.repeated(media.size(0));
   at::Tensor x = latents.unsqueeze(0).expand({media.size(0), -1, -1});
   for (const auto& layer : *layers) x = layer->as<PerceiverLayerImpl>()->forward(in, x, mask);
   return norm->forward(x);

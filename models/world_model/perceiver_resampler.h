@@ -51,6 +51,7 @@ class PerceiverResamplerImpl : public torch::nn::Module {
 
  private:
   PerceiverResamplerOptions options_;
+  AttentionMask mask_;  // of an image, the latest
 };
 TORCH_MODULE(PerceiverResampler);
 
