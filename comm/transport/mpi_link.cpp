@@ -32,6 +32,13 @@ void MpiSender::send(int64_t bytes) {
             "MPI_Isend");
 }
 
+bool MpiSender::is_drained() {
+  int is_drained = 0;
+  check_mpi(MPI_Testall(kMpiSlots, requests_.data(), &is_drained, MPI_STATUSES_IGNORE),
+            "MPI_Testall");
+  return is_drained != 0;
+}
+
 MpiReceiver::MpiReceiver(MPI_Comm comm, int peer, int tag, int64_t slot_bytes)
     : comm_(comm), peer_(peer), tag_(tag), slot_bytes_(slot_bytes), slots_(slot_bytes * kMpiSlots) {
   for (uint64_t number = 0; number < kMpiSlots; ++number) expect(number);

@@ -25,6 +25,9 @@ class MpiSender : public Sender {
 
   std::byte* free_slot() override;
   void send(int64_t bytes) override;
+  // Whether all that was sent is on its way. MPI works only inside of its calls: over TCP the first
+  // message waits for its connection, and leaves when this is asked again, or never.
+  bool is_drained();
 
  private:
   const MPI_Comm comm_;

@@ -23,6 +23,7 @@ std::thread start_without_signals(const std::function<void()>& body) {
 }
 
 std::string blame(const Topology& topology, const Relay& relay) {
+  if (relay.is_done()) return "the network does not take what this rank sends";
   const Relay::Obstacle obstacle = relay.obstacle();
   const Ring& ring = topology.ring(obstacle.ring);
   const std::string who = obstacle.is_previous
@@ -144,9 +145,10 @@ void MpiProgress::carry_out(MpiOperation& operation) {
   operation.record_.start();
   last_progress_ = Clock::now();
   Relay relay(job.schedule, job.layout, job.combine, world_->links());
-  while (!relay.is_done()) {
+  // What was sent must have left before this thread may sleep: nobody else makes MPI's calls.
+  while (!world_->drain() || !relay.is_done()) {
     check_abort();
-    if (relay.advance()) {
+    if (!relay.is_done() && relay.advance()) {
       last_progress_ = Clock::now();
       continue;
     }

@@ -104,10 +104,15 @@ void MpiWorld::open_lines(bool shares_memory) {
   for (const RingName name : kNames) {
     const Ring& ring = topology_->ring(name);
     if (ring.size() == 1) continue;
-    senders_.push_back(
-        is_near(ring.next())
-            ? SharedMemoryLine::make_sender(line_of(topology_->rank(), name), slot_bytes_)
-            : std::make_unique<MpiSender>(comm_, ring.next(), static_cast<int>(name), slot_bytes_));
+    if (is_near(ring.next())) {
+      senders_.push_back(
+          SharedMemoryLine::make_sender(line_of(topology_->rank(), name), slot_bytes_));
+    } else {
+      auto sender =
+          std::make_unique<MpiSender>(comm_, ring.next(), static_cast<int>(name), slot_bytes_);
+      message_senders_.push_back(sender.get());
+      senders_.push_back(std::move(sender));
+    }
     links_[static_cast<size_t>(name)].next = senders_.back().get();
   }
   check_mpi(MPI_Barrier(node_comm_), "MPI_Barrier");  // the senders have prepared their lines
@@ -125,6 +130,12 @@ void MpiWorld::open_lines(bool shares_memory) {
     }
     links_[static_cast<size_t>(name)].previous = receivers_.back().get();
   }
+}
+
+bool MpiWorld::drain() {
+  bool is_drained = true;
+  for (MpiSender* sender : message_senders_) is_drained = sender->is_drained() && is_drained;
+  return is_drained;
 }
 
 MPI_Request MpiWorld::start_leaving() {

@@ -32,6 +32,9 @@ class MpiWorld {
   const Links& links() const { return links_; }
   int64_t slot_bytes() const { return slot_bytes_; }
 
+  // Whether all that this rank sent to other machines is on its way; else to be asked again soon.
+  bool drain();
+
   // What all ranks come to before leave(), and the caller waits for with a deadline.
   MPI_Request start_leaving();
   // Ends MPI when the constructor started it.
@@ -53,6 +56,7 @@ class MpiWorld {
   MPI_Win window_ = MPI_WIN_NULL;
   std::vector<std::unique_ptr<Sender>> senders_;
   std::vector<std::unique_ptr<Receiver>> receivers_;
+  std::vector<MpiSender*> message_senders_;      // of senders_
   std::vector<MpiReceiver*> message_receivers_;  // of receivers_
   Links links_;
 };
