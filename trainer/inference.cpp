@@ -99,7 +99,7 @@ InferenceRun load_for_inference(const std::string& run_directory,
   run.checkpoint = load_checkpoint_at(*run.comm, run_directory);
   run.stage_index = read_position(run.checkpoint, *run.config).stage_index;
   const at::Device device = choose_device(run.config->compute, 0);
-  use_device(device);
+  use_device(device, run.config->compute.deterministic);
   use_threads(run.config->compute, /*local_ranks=*/1);
   run.things = std::make_unique<NamedThings>(*run.config, *run.comm, device,
                                              /*for_training=*/false, on_work);

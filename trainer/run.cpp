@@ -392,7 +392,7 @@ void TrainingRun::write_status(const std::string& state) {
 RunOutcome run_training(const RunConfig& config, Communicator& comm, RunObserver& observer,
                         const RunOptions& options) {
   use_threads(config.compute, options.local_size);
-  use_device(choose_device(config.compute, options.local_rank));
+  use_device(choose_device(config.compute, options.local_rank), config.compute.deterministic);
   return TrainingRun(config, comm, observer, options).run();
 }
 

@@ -86,6 +86,7 @@ struct ComputeConfig {
   double bucket_mib = 0;
   int64_t prefetch = 2;
   int64_t max_bad_steps = 10;
+  bool deterministic = true;
 };
 
 struct OptimizerConfig {

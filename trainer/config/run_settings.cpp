@@ -123,6 +123,9 @@ void declare_compute(Settings& s, ComputeConfig& c) {
          .unit = "steps",
          .min = 0,
          .max = 1000});
+  s.add("compute.deterministic", c.deterministic,
+        {.help = "On a GPU: the same bits in every run with as many ranks, by kernels that add in "
+                 "one order; some are slower. A CPU always gives the same bits."});
 }
 
 void declare_optimizer(SettingsScope s, OptimizerConfig& o) {

@@ -34,11 +34,19 @@ at::Device choose_device(const ComputeConfig& config, int local_rank) {
 
 std::string why_this_gpu(int local_rank) { return choose_gpu(visible_gpus(local_rank)).why; }
 
-void use_device(at::Device device) {
+void use_device(at::Device device, bool is_deterministic) {
   if (!device.is_cuda()) return;
   c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
-  at::globalContext().setBenchmarkCuDNN(false);  // its choice differs from run to run
-  at::globalContext().setDeterministicCuDNN(true);
+  at::Context& context = at::globalContext();
+  context.setBenchmarkCuDNN(false);  // its choice differs from run to run
+  context.setDeterministicCuDNN(is_deterministic);
+  context.setAllowTF32CuDNN(false);
+  if (!is_deterministic) return;
+  // Read when the first handle of cuBLAS is made: one workspace, one order of adding.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  // Filling memory that is about to be written would only find mistakes.
+  context.setDeterministicFillUninitializedMemory(false);
 }
 
 void use_threads(const ComputeConfig& config, int local_ranks) {
