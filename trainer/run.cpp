@@ -42,6 +42,7 @@ class TrainingRun {
               const RunOptions& options)
       : config_(config),
         comm_(comm),
+        control_(options.control ? *options.control : comm),
         observer_(observer),
         options_(options),
         device_(choose_device(config.compute, options.local_rank)),
@@ -73,7 +74,7 @@ class TrainingRun {
   void write_status(const std::string& state);
 
   const RunConfig& config_;
-  Communicator& comm_;
+  Communicator &comm_, &control_;
   RunObserver& observer_;
   const RunOptions& options_;
   at::Device device_;
@@ -92,7 +93,7 @@ RunOutcome TrainingRun::run() {
   open_directory();
   if (config_.checkpoint.shared) require_shared_directory(comm_, config_.directory);
   checkpointer_ = std::make_unique<Checkpointer>(
-      comm_, observer_,
+      control_, observer_,
       CheckpointerOptions{.root = RunDirectory::checkpoints(config_.directory),
                           .keep = config_.checkpoint.keep,
                           .generation = generation_,
@@ -201,8 +202,8 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
   inherit_objectives(left_by_objectives_, stage);
   const auto start = Clock::now();
   StepLoop loop(stage, comm_, observer_, *checkpointer_,
-                {config_, device_, steps_before(index), steps_before(config_.stages.size()),
-                 [this](const StepReport& report) {
+                {config_, device_, &control_, steps_before(index),
+                 steps_before(config_.stages.size()), [this](const StepReport& report) {
                    if (log_) log_->metrics(report);
                  }});
   if (checkpoint) resume(*checkpoint, position, stage, loop);

@@ -10,6 +10,9 @@ struct RunOptions {
   int generation = 0;  // 0 = one more than the last that run.json knows
   int local_rank = 0;  // among the ranks of this machine: which GPU
   int local_size = 1;  // shares the cores
+  // Of host memory, between the same ranks: what they agree on before every step goes over it. Null
+  // = the communicator of the gradients, which is right unless that is a GPU's own.
+  Communicator* control = nullptr;
 };
 
 enum class RunOutcome { kFinished, kStopped };

@@ -196,6 +196,11 @@ SlotBatch Stage::load(int64_t step, int64_t slot) {
     batch.parts.push_back(objectives_[static_cast<size_t>(turn.objective)]->load(turn));
     batch.parts.back()->turn = turn;
   }
+  std::vector<at::Tensor*> tensors;
+  for (const auto& part : batch.parts) {
+    for (at::Tensor* tensor : part->tensors()) tensors.push_back(tensor);
+  }
+  batch.upload = PackedUpload(tensors, things_.device());
   return batch;
 }
 
@@ -217,11 +222,11 @@ std::vector<at::Tensor> Stage::compute(const SlotBatch& batch) {
   return sums;
 }
 
-void Stage::after_update(Communicator& comm, int64_t step) {
+void Stage::after_update(Communicator& comm, int64_t step, const at::Tensor& applies) {
   model_.weights_updated();
   const std::vector<bool> runs = plan_.runs_in(step);  // the same on every rank
   for (size_t i = 0; i < objectives_.size(); ++i) {
-    if (runs[i]) objectives_[i]->after_update(comm);
+    if (runs[i]) objectives_[i]->after_update(comm, applies);
   }
 }
 

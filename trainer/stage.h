@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/reduction/gradient_reducer.h"
+#include "models/layers/packed_upload.h"
 #include "models/weights/safetensors.h"
 #include "trainer/models/model.h"
 #include "trainer/named/named_things.h"
@@ -24,6 +25,7 @@ struct StageLoss {
 // One slot of a step: what each objective that takes part has prepared.
 struct SlotBatch {
   std::vector<std::unique_ptr<ObjectiveBatch>> parts;
+  PackedUpload upload;  // of all their tensors; send() before compute() makes one copy of many
 };
 
 // One entry of the config's list of stages at work: the model it trains, the objectives it mixes,
@@ -64,8 +66,8 @@ class Stage {
   // By loss the sum over this slot's targets, undefined where it has none.
   std::vector<at::Tensor> compute(const SlotBatch& batch);
 
-  // Of the objectives that had a slot in the step.
-  void after_update(Communicator& comm, int64_t step);
+  // Of the objectives that had a slot in the step; `applies` as Objective::after_update() has it.
+  void after_update(Communicator& comm, int64_t step, const at::Tensor& applies = {});
   void skip_update();
   void state_changed();
 

@@ -43,6 +43,7 @@ int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserve
   options.generation = static_cast<int>(place.generation);
   options.local_rank = place.local_rank;
   options.local_size = place.local_size;
+  options.control = ranks.control();
   const RunOutcome outcome = run_training(config, ranks.get(), observer, options);
   if (observer.channel() != nullptr) {
     observer.channel()->finish(outcome == RunOutcome::kFinished ? kExitDone : kExitStopped);

@@ -20,6 +20,8 @@ class RankCommunicators {
                     const std::string& dump_directory, std::shared_ptr<CollectiveWatch> watch);
 
   Communicator& get() { return nccl_ ? *nccl_ : *bootstrap_; }
+  // For what lies in host memory; null where get() is the one for it too.
+  Communicator* control() { return nccl_ ? bootstrap_.get() : nullptr; }
 
  private:
   std::unique_ptr<Communicator> bootstrap_;

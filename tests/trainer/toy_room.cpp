@@ -49,10 +49,14 @@ class ToyModel : public Model {
       : width(settings_as<ToyModelSettings>(config.settings).width) {
     const auto seed = static_cast<uint64_t>(things.config().seed);
     const uint64_t stream = combine_streams(kWeights, config.name == "one" ? 0 : 1);
-    trunk = (normal({width, 4}, seed, combine_streams(stream, 1)) * 0.5).requires_grad_();
-    trunk_bias = torch::zeros({width}).requires_grad_();
-    left = (normal({1, width}, seed, combine_streams(stream, 2)) * 0.5).requires_grad_();
-    right = (normal({1, width}, seed, combine_streams(stream, 3)) * 0.5).requires_grad_();
+    const auto weights = [&](std::vector<int64_t> shape, uint64_t number) {
+      const at::Tensor values = normal(std::move(shape), seed, combine_streams(stream, number));
+      return (values * 0.5).to(things.device()).detach().requires_grad_();
+    };
+    trunk = weights({width, 4}, 1);
+    trunk_bias = torch::zeros({width}, things.device()).requires_grad_();
+    left = weights({1, width}, 2);
+    right = weights({1, width}, 3);
   }
   std::vector<ParameterGroup> parameter_groups() override {
     return {{"trunk", {trunk, trunk_bias}}, {"left", {left}}, {"right", {right}}};
@@ -87,7 +91,8 @@ struct ToySettings : ObjectiveSettings {
 };
 
 struct ToyBatch : ObjectiveBatch {
-  at::Tensor x, y;
+  at::Tensor x, y, keep;
+  std::vector<at::Tensor*> tensors() override { return {&x, &y, &keep}; }
 };
 
 class ToyRegression : public Objective {
@@ -98,8 +103,8 @@ class ToyRegression : public Objective {
         things_(context.things),
         model_(dynamic_cast<ToyModel&>(context.model)),
         seed_(static_cast<uint64_t>(context.run.seed)),
-        mean_(torch::zeros({model_.width})),
-        gathered_(torch::zeros({model_.width})) {}
+        mean_(torch::zeros({model_.width}, things_.device())),
+        gathered_(torch::zeros({model_.width}, things_.device())) {}
 
   std::vector<LossSpec> loss_specs() const override { return {{"", settings_.weight}}; }
   std::vector<std::string> parameter_groups_used() const override {
@@ -113,18 +118,19 @@ class ToyRegression : public Objective {
     const auto position = static_cast<uint64_t>(turn.slot_number);
     batch->x = normal({valid, 4}, seed_, combine_streams(kInputs, position));
     batch->y = (batch->x.sum(1, true) * (is_left() ? 1.0 : -0.5)).sin();
+    batch->keep = normal({valid, model_.width}, seed_, combine_streams(kDropout, position)) > -1.0;
     return batch;
   }
   std::vector<LossTerm> losses(const ObjectiveBatch& base) override {
     const auto& batch = static_cast<const ToyBatch&>(base);
     if (batch.turn.step == settings_.dies_at) throw std::runtime_error("the process dies here");
-    at::Tensor hidden = torch::tanh(torch::linear(batch.x, model_.trunk, model_.trunk_bias));
+    const at::Device device = things_.device();
+    at::Tensor hidden =
+        torch::tanh(torch::linear(batch.x.to(device), model_.trunk, model_.trunk_bias));
     gathered_ += hidden.detach().to(at::kFloat).sum(0);
-    const auto position = static_cast<uint64_t>(batch.turn.slot_number);
-    const at::Tensor keep =
-        normal({batch.x.size(0), model_.width}, seed_, combine_streams(kDropout, position)) > -1.0;
-    const at::Tensor out = torch::linear(hidden * keep, is_left() ? model_.left : model_.right);
-    at::Tensor loss = (out.to(at::kFloat) - batch.y).square().sum();
+    const at::Tensor out =
+        torch::linear(hidden * batch.keep.to(device), is_left() ? model_.left : model_.right);
+    at::Tensor loss = (out.to(at::kFloat) - batch.y.to(device)).square().sum();
     const auto& bad = settings_.bad_steps;
     if (batch.turn.slot == 0 && std::count(bad.begin(), bad.end(), batch.turn.step) > 0) {
       loss = loss + std::numeric_limits<float>::infinity();
@@ -132,9 +138,10 @@ class ToyRegression : public Objective {
     return {{"", loss}};
   }
   TensorMap state() override { return {{"mean", mean_}}; }
-  void after_update(Communicator& comm) override {
+  void after_update(Communicator& comm, const at::Tensor& applies) override {
     comm.all_reduce(gathered_)->wait();
-    mean_.mul_(0.9).add_(gathered_, 0.1);
+    const at::Tensor mean = mean_.mul(0.9).add_(gathered_, 0.1);
+    mean_.copy_(applies.defined() ? at::where(applies, mean, mean_) : mean);
     gathered_.zero_();
     if (++updates_ == settings_.broken_state_at) {
       mean_[0] = std::numeric_limits<float>::quiet_NaN();

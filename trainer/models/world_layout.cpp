@@ -121,6 +121,18 @@ void WorldLayout::order_tokens() {
   if (token_of_row != same) token_of_row_ = torch::tensor(token_of_row, at::kLong);
 }
 
+const at::Tensor& WorldLayout::token_of_row(at::Device device) const {
+  at::Tensor& kept = on_device_[""];
+  if (!kept.defined() || kept.device() != device) kept = token_of_row_.to(device);
+  return kept;
+}
+
+const at::Tensor& WorldLayout::rows_of(const std::string& group, at::Device device) const {
+  at::Tensor& kept = on_device_[group];
+  if (!kept.defined() || kept.device() != device) kept = rows_of(group).to(device);
+  return kept;
+}
+
 const WorldLayout::Batch& WorldLayout::batch(int64_t samples, at::Device device) {
   const auto found = batches_.find(samples);
   if (found != batches_.end()) return found->second;

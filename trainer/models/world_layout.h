@@ -42,6 +42,9 @@ class WorldLayout {
   const at::Tensor& token_of_row() const { return token_of_row_; }
   // (K, tokens) int64: the rows of a group; tokens may be 0.
   const at::Tensor& rows_of(const std::string& group) const { return rows_of_.at(group); }
+  // Both where the windows are computed; kept there.
+  const at::Tensor& token_of_row(at::Device device) const;
+  const at::Tensor& rows_of(const std::string& group, at::Device device) const;
 
   // For `samples` windows, one after another; made once for each number of them.
   struct Batch {
@@ -63,6 +66,7 @@ class WorldLayout {
   at::Tensor token_of_row_;
   std::vector<int64_t> timestep_;
   std::map<int64_t, Batch> batches_;
+  mutable std::map<std::string, at::Tensor> on_device_;  // by group, "" = token_of_row_
 };
 
 }  // namespace espalier

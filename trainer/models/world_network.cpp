@@ -7,10 +7,10 @@ constexpr double kDeviation = 0.02;
 constexpr double kHalfOfLevels = 127.5;
 
 // (M, T): rows of the batch in which the tokens of a group lie at each step that exists.
-at::Tensor rows_at(const WorldInputs& inputs, const WorldLayout& layout, const at::Tensor& rows) {
+at::Tensor rows_at(const WorldInputs& inputs, const WorldLayout& layout, const std::string& group) {
   const at::Tensor sample = at::floor_divide(inputs.steps, layout.timesteps());
   const at::Tensor timestep = inputs.steps - sample * layout.timesteps();
-  return rows.to(inputs.steps.device()).index_select(0, timestep) +
+  return layout.rows_of(group, inputs.steps.device()).index_select(0, timestep) +
          (sample * layout.rows()).unsqueeze(1);
 }
 
@@ -112,7 +112,7 @@ at::Tensor WorldNetworkImpl::hidden(const WorldInputs& inputs, WorldLayout& layo
   const int64_t samples = inputs.samples(), width = options_.trunk.width;
   at::Tensor rows = tokens(inputs, layout.timesteps()).reshape({samples, layout.rows(), width});
   if (layout.token_of_row().defined()) {
-    rows = rows.index_select(1, layout.token_of_row().to(rows.device()));
+    rows = rows.index_select(1, layout.token_of_row(rows.device()));
   }
   const WorldLayout::Batch& batch = layout.batch(samples, rows.device());
   return trunk->forward(rows.flatten(0, 1), batch.timestep, batch.mask);
@@ -123,7 +123,7 @@ at::Tensor WorldNetworkImpl::dream(const at::Tensor& hidden, const WorldInputs& 
   // Shared tokens lie where the first kind's would; each kind has its part of their channels.
   const DreamOptions& own = options_.dreams.at(d);
   const std::string& group = options_.share_query ? options_.dreams.front().kind : own.kind;
-  at::Tensor rows = pick(hidden, rows_at(inputs, layout, layout.rows_of(group)));
+  at::Tensor rows = pick(hidden, rows_at(inputs, layout, group));
   if (options_.share_query) rows = dream_queries->hidden(rows, d);
   return decoders[d]->forward(
       rows.reshape({rows.size(0) * own.views, own.decoder.queries, query_width()}));
@@ -131,7 +131,7 @@ at::Tensor WorldNetworkImpl::dream(const at::Tensor& hidden, const WorldInputs& 
 
 at::Tensor WorldNetworkImpl::action_rows(const at::Tensor& hidden, const WorldInputs& inputs,
                                          const WorldLayout& layout) {
-  return pick(hidden, rows_at(inputs, layout, layout.rows_of("action")));
+  return pick(hidden, rows_at(inputs, layout, "action"));
 }
 
 }  // namespace espalier

@@ -118,8 +118,9 @@ const Teacher& NamedThings::network(const std::string& name) {
                        "launch/install/prepare_teacher.py makes them; set " +
                        where + ".weights to the file it writes.");
   }
-  return *teachers_.emplace(name, registry().teacher(config.kind, where).make(config.weights))
-              .first->second;
+  std::unique_ptr<Teacher> made = registry().teacher(config.kind, where).make(config.weights);
+  made->to(device_);
+  return *teachers_.emplace(name, std::move(made)).first->second;
 }
 
 const TeacherFeatures& NamedThings::teacher(const std::string& name, const std::string& data,

@@ -57,7 +57,7 @@ class NamedThings {
   // not as it should be.
   const EpisodeIndex& episode_index(const std::string& name);
   const EpisodeSet& episodes(const std::string& name, const std::string& split);
-  // The frozen network itself, on the CPU.
+  // The frozen network itself, where the run computes.
   const Teacher& network(const std::string& name);
   // `side` is that of the square map of features that is wanted.
   const TeacherFeatures& teacher(const std::string& name, const std::string& data,

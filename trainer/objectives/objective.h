@@ -44,6 +44,8 @@ struct LossTerm {
 // from it to carry their inputs, as CPU tensors that losses() moves to the device.
 struct ObjectiveBatch {
   virtual ~ObjectiveBatch() = default;
+  // What losses() will move, defined or not: these travel together, before losses() is called.
+  virtual std::vector<at::Tensor*> tensors() { return {}; }
   Turn turn;
   std::vector<LossCount> counts;
 };
@@ -82,9 +84,11 @@ class Objective {
   virtual void state_changed() {}
 
   // After the update of a step, on every rank: statistics that gradients do not carry are reduced
-  // and applied here, identically on all ranks. Collective.
-  virtual void after_update(Communicator& /*comm*/) {}
-  // Instead of it when the gradients were not finite: what losses() gathered is dropped.
+  // and applied here, identically on all ranks. Collective. `applies` is undefined, or a bool of a
+  // device that the host does not know: where it is false the gradients were not finite, nothing
+  // may change, and what losses() gathered is dropped.
+  virtual void after_update(Communicator& /*comm*/, const at::Tensor& /*applies*/) {}
+  // Instead of it where the host knows that they were not: what losses() gathered is dropped.
   virtual void skip_update() {}
 
   // Collective; work is split over ranks; valid on rank 0. Takes no gradients.

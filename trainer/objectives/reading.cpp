@@ -60,6 +60,7 @@ std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
     views.push_back(view);
   }
   batch->rows = packer.rows();
+  batch->rows.mask.prepare(model_.device());
   batch->target_rows = packer.target_rows();
   batch->targets = packer.targets();
   batch->samples = torch::tensor(samples, at::kLong);

@@ -29,6 +29,11 @@ struct ReadingBatch : ObjectiveBatch {
   at::Tensor target_rows;     // (targets) int64: rows that predict a token
   at::Tensor targets;         // (targets) int64: the token ids
   at::Tensor samples, views;  // (B) int64
+
+  std::vector<at::Tensor*> tensors() override {
+    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
+            &targets,       &samples,        &views};
+  }
 };
 
 class ReadingObjective : public Objective {

@@ -45,11 +45,16 @@ std::vector<at::Tensor> Optimizer::gradients(const std::vector<bool>& active) co
   return gradients;
 }
 
-double Optimizer::gradient_norm(const std::vector<bool>& active) const {
+at::Tensor Optimizer::gradient_norm_on_device(const std::vector<bool>& active) const {
   const torch::NoGradGuard no_grad;
   const std::vector<at::Tensor> all = gradients(active);
-  if (all.empty()) return 0.0;
-  return at::linalg_vector_norm(at::stack(at::_foreach_norm(all)), 2).item<double>();
+  if (all.empty())
+    return at::zeros({}, groups_.empty() ? at::TensorOptions() : groups_[0].steps.options());
+  return at::linalg_vector_norm(at::stack(at::_foreach_norm(all)), 2);
+}
+
+double Optimizer::gradient_norm(const std::vector<bool>& active) const {
+  return gradient_norm_on_device(active).item<double>();
 }
 
 void Optimizer::update(const std::vector<bool>& active, double learning_rate, double norm) {
@@ -57,10 +62,32 @@ void Optimizer::update(const std::vector<bool>& active, double learning_rate, do
   if (config_.clip_norm > 0 && norm > config_.clip_norm) {
     at::_foreach_mul_(gradients(active), at::Scalar(config_.clip_norm / norm));
   }
+  apply(active, learning_rate, {});
+}
+
+void Optimizer::update(const std::vector<bool>& active, double learning_rate,
+                       const at::Tensor& norm) {
+  const torch::NoGradGuard no_grad;
+  Unread unread;
+  unread.is_taken = at::isfinite(norm).to(at::kFloat);
+  unread.is_idle = 1 - unread.is_taken;
+  // Clipping costs no pass over the gradients: the kernel divides as it reads them.
+  if (config_.clip_norm > 0) unread.divisor = norm.div(config_.clip_norm).clamp_min_(1);
+  apply(active, learning_rate, unread);
+}
+
+void Optimizer::apply(const std::vector<bool>& active, double learning_rate, const Unread& unread) {
+  const auto given = [](const at::Tensor& t) {
+    return t.defined() ? std::optional(t) : std::nullopt;
+  };
   for (size_t g = 0; g < groups_.size(); ++g) {
     if (!active[g]) continue;
     Group& group = groups_[g];
-    group.steps.add_(1);
+    if (unread.is_taken.defined()) {
+      group.steps.add_(unread.is_taken);
+    } else {
+      group.steps.add_(1);
+    }
     for (Group::Part& part : group.parts) {
       if (part.parameters.empty()) continue;
       std::vector<at::Tensor> grads;
@@ -68,7 +95,8 @@ void Optimizer::update(const std::vector<bool>& active, double learning_rate, do
       const std::vector<at::Tensor> steps(part.parameters.size(), group.steps);
       at::_fused_adamw_(part.parameters, grads, part.means, part.squares, {}, steps, learning_rate,
                         config_.beta1, config_.beta2, part.decays ? config_.weight_decay : 0.0,
-                        config_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+                        config_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
+                        given(unread.divisor), given(unread.is_idle));
     }
   }
 }

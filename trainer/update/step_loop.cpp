@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include <c10/core/DeviceGuard.h>
 #include <torch/torch.h>
 
 #include "trainer/errors.h"
@@ -33,10 +34,11 @@ StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
                    Checkpointer& checkpointer, StepLoopOptions options)
     : stage_(stage),
       comm_(comm),
+      control_(options.control != nullptr ? *options.control : comm),
       observer_(observer),
       checkpointer_(checkpointer),
       options_(std::move(options)),
-      clock_(observer),
+      clock_(observer, options_.device),
       meter_(stage.losses()) {
   const std::vector<ParameterGroup>& groups = stage_.parameter_groups();
   optimizer_ =
@@ -45,6 +47,7 @@ StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
   reducer_ = std::make_unique<GradientReducer>(
       comm_, groups,
       ReducerOptions{static_cast<int64_t>(options_.config.compute.bucket_mib * (1 << 20))});
+  if (!reads_every_step()) measures_.emplace(stage_.losses().size(), options_.device);
 }
 
 StepLoop::~StepLoop() = default;
@@ -60,6 +63,7 @@ void StepLoop::set_position(int64_t steps_done, int64_t bad_steps) {
   steps_done_ = steps_done;
   bad_steps_ = bad_steps;
   first_bad_step_ = steps_done - bad_steps;
+  if (measures_) measures_->set_bad_steps(bad_steps);
 }
 
 bool StepLoop::step() {
@@ -69,7 +73,7 @@ bool StepLoop::step() {
         [this](int64_t step) { return load_step(step); }, steps_done_, stage_.config().steps,
         static_cast<int>(options_.config.compute.prefetch));
   }
-  const StepBatches batches = prefetcher_->next();
+  StepBatches batches = prefetcher_->next();
   clock_.enter(Phase::kAgree);
   const Agreement agreed = agree_on(batches);
   if (agreed.wants_to_stop > 0) {
@@ -86,8 +90,8 @@ bool StepLoop::step() {
   const bool applied = apply_gradients();
   clock_.enter(Phase::kStatistics);
   if (applied) {
-    stage_.after_update(comm_, steps_done_);
-    average_->update(steps_done_);
+    stage_.after_update(comm_, steps_done_, applies_);
+    average_->update(steps_done_, applies_);
   } else {
     stage_.skip_update();
   }
@@ -99,6 +103,8 @@ bool StepLoop::step() {
 
 // On the prefetch thread. This rank's slots of the step: rank r of W has the r-th of W equal parts.
 StepLoop::StepBatches StepLoop::load_step(int64_t step) {
+  const c10::OptionalDeviceGuard guard(options_.device.is_cpu() ? std::nullopt
+                                                                : std::optional(options_.device));
   const int64_t per_rank = stage_.config().slots() / comm_.size();
   StepBatches batches;
   for (int64_t i = 0; i < per_rank; ++i) {
@@ -111,21 +117,23 @@ Agreement StepLoop::agree_on(const StepBatches& batches) {
   const size_t losses = stage_.losses().size();
   Agreement mine(losses);
   for (const SlotBatch& batch : batches) stage_.count_targets(batch, mine.targets);
-  mine.loss_sums = loss_numbers(sums_, losses);
+  const bool reads = is_reading_due();
+  if (reads) mine.loss_sums = read_losses();
   mine.wants_to_stop = observer_.stop_requested() ? 1.0 : 0.0;
   mine.writing_checkpoint = checkpointer_.pending();
-  const Agreement all = agree(comm_, mine);
-  publish(all.loss_sums);
+  const Agreement all = agree(control_, mine);
+  publish(reads ? std::optional(all.loss_sums) : std::nullopt);
   checkpointer_.advance(all.writing_checkpoint);
   return all;
 }
 
-void StepLoop::forward_backward(const StepBatches& batches) {
+void StepLoop::forward_backward(StepBatches& batches) {
   sums_.assign(stage_.losses().size(), {});
   unreported_ = StepReport{};
   reducer_->start_step(active_);
   for (size_t i = 0; i < batches.size(); ++i) {
     at::Tensor total;
+    batches[i].upload.send();
     {
       const PrecisionGuard guard(options_.device.type(), stage_.config().precision);
       total = weighted_total(stage_.compute(batches[i]));
@@ -158,6 +166,13 @@ at::Tensor StepLoop::weighted_total(const std::vector<at::Tensor>& sums) {
 // False: gradients were not finite, and nothing was changed. The norm is the same on every rank, as
 // summed gradients are, so all take the same turn.
 bool StepLoop::apply_gradients() {
+  unread_targets_.resize(targets_.size(), 0.0);
+  for (size_t i = 0; i < targets_.size(); ++i) unread_targets_[i] += targets_[i];
+  ++unread_steps_;
+  if (!reads_every_step()) {
+    apply_unread();
+    return true;
+  }
   const double norm = optimizer_->gradient_norm(active_);
   const double rate =
       learning_rate_at(stage_.config().optimizer, steps_done_, stage_.config().steps);
@@ -174,6 +189,45 @@ bool StepLoop::apply_gradients() {
   return false;
 }
 
+// The same on a GPU, which decides by itself whether the step changes anything.
+void StepLoop::apply_unread() {
+  const double rate =
+      learning_rate_at(stage_.config().optimizer, steps_done_, stage_.config().steps);
+  const at::Tensor norm = optimizer_->gradient_norm_on_device(active_);
+  applies_ = at::isfinite(norm);
+  optimizer_->update(active_, rate, norm);
+  measures_->add(sums_, norm, applies_);
+  unreported_->learning_rate = rate;
+}
+
+bool StepLoop::is_line(int64_t step) const {
+  return step % options_.config.log.every_steps == 0 || step == 1 || step == stage_.config().steps;
+}
+
+// Whether what the last step measured is read now; the same on every rank.
+bool StepLoop::is_reading_due() const {
+  if (!unreported_) return false;
+  return reads_every_step() || is_line(unreported_->step) ||
+         unread_steps_ > options_.config.compute.max_bad_steps;
+}
+
+// Sums of this rank over all steps that were not read.
+std::vector<double> StepLoop::read_losses() {
+  if (!measures_) return loss_numbers(sums_, stage_.losses().size());
+  const StepMeasures::Values values = measures_->take();
+  last_norm_ = values.gradient_norm;
+  note_bad_steps(values.bad_steps);
+  unreported_->skipped = values.bad_steps > 0;
+  return values.loss_sums;
+}
+
+// As a GPU counted them, the last step included. All ranks read the same, and take the same turn.
+void StepLoop::note_bad_steps(int64_t in_a_row) {
+  if (in_a_row > 0) first_bad_step_ = steps_done_ - in_a_row;
+  bad_steps_ = in_a_row;
+  if (bad_steps_ > options_.config.compute.max_bad_steps) give_up();
+}
+
 void StepLoop::give_up() {
   checkpointer_.settle();  // a save under way is of a good step
   const std::string saved = checkpointer_.last_step() < 0
@@ -188,14 +242,14 @@ void StepLoop::give_up() {
 
 void StepLoop::flush_report() {
   if (!unreported_) return;
-  const size_t losses = stage_.losses().size();
-  Agreement mine(losses);
-  mine.loss_sums = loss_numbers(sums_, losses);
-  publish(agree(comm_, mine).loss_sums);
+  Agreement mine(stage_.losses().size());
+  mine.loss_sums = read_losses();
+  publish(agree(control_, mine).loss_sums);
 }
 
-// The report of the last step, now that its losses are known.
-void StepLoop::publish(const std::vector<double>& sums) {
+// The report of the last step, now that its losses are known, if they were read: else it has those
+// that were known last.
+void StepLoop::publish(const std::optional<std::vector<double>>& sums) {
   if (!unreported_) return;
   StepReport& report = *unreported_;
   const StageConfig& stage = stage_.config();
@@ -204,18 +258,23 @@ void StepLoop::publish(const std::vector<double>& sums) {
   report.global_step = options_.global_step_before + report.step;
   report.total_steps = options_.total_steps;
   report.samples = report.step * stage.batch_size;
-  meter_.add(sums, targets_);
+  clock_.count_step();
+  if (sums) {
+    meter_.add(*sums, unread_targets_);
+    unread_targets_.assign(unread_targets_.size(), 0.0);
+    unread_steps_ = 0;
+    clock_.settle();
+    step_s_ = std::max(1e-9, clock_.step_s());
+    time_s_ = clock_.per_step();
+  }
+  if (measures_) report.grad_norm = last_norm_;
   report.losses = meter_.means();
   report.total_loss = meter_.total();
-  clock_.count_step();
-  const double step_s = std::max(1e-9, clock_.step_s());
-  report.samples_per_s = static_cast<double>(stage.batch_size) / step_s;
-  report.eta_s = step_s * static_cast<double>(report.stage_steps - report.step);
-  report.time_s = clock_.per_step();
+  if (step_s_ > 0) report.samples_per_s = static_cast<double>(stage.batch_size) / step_s_;
+  report.eta_s = step_s_ * static_cast<double>(report.stage_steps - report.step);
+  report.time_s = time_s_;
   observer_.on_step(report);
-  const bool is_line_due = report.step % options_.config.log.every_steps == 0 || report.step == 1 ||
-                           report.step == report.stage_steps;
-  if (is_line_due) {
+  if (is_line(report.step)) {
     if (options_.on_line) options_.on_line(report);
     clock_.reset();
     meter_.start_interval();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@
 #include "trainer/update/loss_meter.h"
 #include "trainer/update/optimizer.h"
 #include "trainer/update/phase_clock.h"
+#include "trainer/update/step_measures.h"
 #include "trainer/update/weight_average.h"
 
 namespace espalier {
@@ -25,6 +27,9 @@ namespace espalier {
 struct StepLoopOptions {
   const RunConfig& config;
   at::Device device;
+  // Between the same ranks and of host memory, for what they agree on before every step: over a
+  // GPU's own the host would wait for the GPU. Null = the stage's communicator.
+  Communicator* control = nullptr;
   int64_t global_step_before = 0;  // steps of all earlier stages
   int64_t total_steps = 0;         // of all stages
   // Every log.every_steps steps, on every rank; losses and times are means since the call before.
@@ -38,6 +43,13 @@ struct StepLoopOptions {
 // agree on (update/agreement.h). The loss sums of a step travel with the next one's targets, so a
 // loss is reported one step late (flush_report() brings the last one), and stopping needs no
 // message of its own.
+//
+// Note [The host does not wait for a GPU]: a GPU works through a queue, and whoever reads one of
+// its values waits until the queue is empty, and then the GPU until it is filled again. So a step
+// reads nothing: batches go up in one copy from pinned memory, losses are summed, the norm is taken
+// and compared, gradients are clipped and steps that are not finite are left out on the GPU itself
+// (applies_). What was measured is read with every line of the log, and often enough that too many
+// steps that are not finite end the run. On the CPU reading costs nothing, and every step does.
 class StepLoop {
  public:
   StepLoop(Stage& stage, Communicator& comm, RunObserver& observer, Checkpointer& checkpointer,
@@ -52,10 +64,12 @@ class StepLoop {
   void set_position(int64_t steps_done, int64_t bad_steps);
 
   // Trains one step. False: the ranks agreed to stop, and nothing was changed. Throws
-  // NumericError when gradients were not finite too many times in a row.
+  // NumericError when gradients were not finite too many times in a row (on a GPU when that is
+  // read: nothing has changed since).
   bool step();
 
   // Collective. Reports the last step now. Call before a checkpoint, an evaluation and the end.
+  // Throws as step() does.
   void flush_report();
 
   int64_t steps_done() const { return steps_done_; }
@@ -67,14 +81,21 @@ class StepLoop {
 
   StepBatches load_step(int64_t step);
   Agreement agree_on(const StepBatches& batches);
-  void forward_backward(const StepBatches& batches);
+  void forward_backward(StepBatches& batches);
   at::Tensor weighted_total(const std::vector<at::Tensor>& sums);
   bool apply_gradients();
+  void apply_unread();
+  bool reads_every_step() const { return options_.device.is_cpu(); }
+  bool is_line(int64_t step) const;
+  bool is_reading_due() const;
+  std::vector<double> read_losses();
+  void note_bad_steps(int64_t in_a_row);
   [[noreturn]] void give_up();
-  void publish(const std::vector<double>& sums);
+  void publish(const std::optional<std::vector<double>>& sums);
 
   Stage& stage_;
   Communicator& comm_;
+  Communicator& control_;
   RunObserver& observer_;
   Checkpointer& checkpointer_;
   StepLoopOptions options_;
@@ -84,12 +105,20 @@ class StepLoop {
   std::unique_ptr<Prefetcher<StepBatches>> prefetcher_;
   PhaseClock clock_;
   LossMeter meter_;
+  std::optional<StepMeasures> measures_;  // of a GPU, since they were read
+  at::Tensor applies_;                    // of a GPU: whether the step under way changes anything
   int64_t steps_done_ = 0;
   int64_t bad_steps_ = 0;
   int64_t first_bad_step_ = 0;
-  std::vector<bool> active_;              // groups that the step under way reaches, on any rank
-  std::vector<at::Tensor> sums_;          // of this rank, of the step under way or just done
-  std::vector<double> targets_;           // of the whole world
+  std::vector<bool> active_;            // groups that the step under way reaches, on any rank
+  std::vector<at::Tensor> sums_;        // of this rank, of the step under way or just done
+  std::vector<double> targets_;         // of the whole world
+  std::vector<double> unread_targets_;  // of all steps whose losses were not read
+  int64_t unread_steps_ = 0;
+  // Of the steps that were read last.
+  double last_norm_ = 0;
+  double step_s_ = 0;
+  std::map<std::string, double> time_s_;
   std::optional<StepReport> unreported_;  // the last step, without its losses
 };
 

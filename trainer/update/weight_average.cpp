@@ -17,11 +17,16 @@ WeightAverage::WeightAverage(std::vector<at::Tensor> parameters,
   }
 }
 
-void WeightAverage::update(int64_t step) {
+void WeightAverage::update(int64_t step, const at::Tensor& applies) {
   if (!is_on()) return;
   const torch::NoGradGuard no_grad;
   const double n = static_cast<double>(step);
   const double decay = std::min(decay_, (1.0 + n) / (10.0 + n));
+  if (applies.defined()) {
+    const at::Tensor weight = applies.to(at::kFloat).mul_(1.0 - decay);
+    at::_foreach_lerp_(averages_, parameters_, std::vector<at::Tensor>(averages_.size(), weight));
+    return;
+  }
   at::_foreach_lerp_(averages_, parameters_, at::Scalar(1.0 - decay));
 }
 

@@ -17,7 +17,8 @@ class WeightAverage {
                 double decay);
 
   bool is_on() const { return !averages_.empty(); }
-  void update(int64_t step);
+  // `applies` as Objective::after_update() has it: where it is false, nothing changes.
+  void update(int64_t step, const at::Tensor& applies = {});
   // Exchanges weights and averages; twice is the identity.
   void swap();
   // The averages become the weights.

@@ -82,6 +82,7 @@ std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
     samples.push_back(sample);
   }
   batch->rows = packer.rows();
+  batch->rows.mask.prepare(model_.device());
   batch->target_rows = packer.target_rows();
   batch->samples = torch::tensor(samples, at::kLong);
   batch->counts = {{"", static_cast<double>(packer.target_count()) *

@@ -31,6 +31,10 @@ struct DrawBatch : ObjectiveBatch {
   TokenRows rows;          // all but the image inputs
   at::Tensor target_rows;  // (B * positions) int64: rows that predict the codes of a position
   at::Tensor samples;      // (B) int64
+
+  std::vector<at::Tensor*> tensors() override {
+    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows, &samples};
+  }
 };
 
 class Draw : public Objective {

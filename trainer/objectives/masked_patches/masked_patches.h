@@ -29,6 +29,10 @@ struct MaskedPatchesBatch : ObjectiveBatch {
   at::Tensor images;   // (B, 3, S, S) fp32 in [-1, 1]
   at::Tensor teacher;  // (B, positions / 4, C) bf16, centred
   VisibleGrid grid;
+
+  std::vector<at::Tensor*> tensors() override {
+    return {&images, &teacher, &grid.visible, &grid.fine_neighbours, &grid.coarse_neighbours};
+  }
 };
 
 // Uniform numbers in [0, 1) that depend on nothing but seed and stream.

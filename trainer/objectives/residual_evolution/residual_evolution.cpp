@@ -154,9 +154,9 @@ std::vector<LossTerm> ResidualEvolution::losses(const ObjectiveBatch& base) {
       {"pixel", result.pixel}, {"commitment", result.commitment}, {"semantic", result.semantic}};
 }
 
-void ResidualEvolution::after_update(Communicator& comm) {
+void ResidualEvolution::after_update(Communicator& comm, const at::Tensor& applies) {
   comm.all_reduce(statistics_)->wait();
-  model_.module()->quantizer->update(statistics_);
+  model_.module()->quantizer->update(statistics_, applies);
   statistics_.zero_();
 }
 

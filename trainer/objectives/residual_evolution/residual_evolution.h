@@ -32,6 +32,11 @@ struct ResidualEvolutionSettings : ObjectiveSettings {
 struct ResidualEvolutionBatch : ObjectiveBatch {
   TokenizerBatch inputs;
   at::Tensor candidate_rows;  // (stages, K) int64: rows of this slot offered to dead codes, or -1
+
+  std::vector<at::Tensor*> tensors() override {
+    return {&inputs.images, &inputs.pixel_depth, &inputs.semantic_depth, &inputs.teacher,
+            &candidate_rows};
+  }
 };
 
 class ResidualEvolution : public Objective {
@@ -43,7 +48,7 @@ class ResidualEvolution : public Objective {
   std::unique_ptr<ObjectiveBatch> load(const Turn& turn) override;
   std::vector<LossTerm> losses(const ObjectiveBatch& batch) override;
   TensorMap state() override { return {{"teacher_mean", teacher_mean_}}; }
-  void after_update(Communicator& comm) override;
+  void after_update(Communicator& comm, const at::Tensor& applies) override;
   void skip_update() override { statistics_.zero_(); }
   Section evaluate(const EvaluationRequest& request) override;
   std::string data_fingerprint() const override;

@@ -1,5 +1,7 @@
 #include "trainer/objectives/world_model/semantic_targets.h"
 
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
 #include "trainer/errors.h"
@@ -22,6 +24,10 @@ SemanticTargets::SemanticTargets(NamedThings& things, WorldModel& model, Semanti
                       "dream of; name a teacher, or set the model's queries.semantic to 0");
   }
   teacher_ = &things.network(options_.teacher);
+  const at::Device device = things.device();
+  if (!device.is_cpu()) {
+    stream_ = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
+  }
   if (teacher_->channels() == wanted) return;
   throw ConfigError(options_.asked_by + ".teacher = \"" + options_.teacher + "\" has " +
                     std::to_string(teacher_->channels()) +
@@ -29,9 +35,12 @@ SemanticTargets::SemanticTargets(NamedThings& things, WorldModel& model, Semanti
 }
 
 at::Tensor SemanticTargets::of_step(const at::Tensor& frames) const {
+  // Not behind what training has queued: who loads is ahead of it, and waits for these.
+  c10::OptionalStreamGuard own_stream;
+  if (stream_) own_stream.reset_stream(*stream_);
   const int64_t size = model_.settings().semantic_side * teacher_->stride();
   return teacher_->features(at::upsample_bilinear2d(frames.to(at::kFloat), {size, size}, false))
-      .to(at::kBFloat16);
+      .to(at::kCPU, at::kBFloat16);
 }
 
 // (N, S, S) uint8 -> (N, side^2, C): the share of a cell that each object takes.

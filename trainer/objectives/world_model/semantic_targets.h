@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Stream.h>
 
 #include "models/teachers/teacher.h"
 #include "trainer/named/named_things.h"
@@ -40,7 +42,8 @@ class SemanticTargets {
   WorldModel& model_;
   SemanticOptions options_;
   const Teacher* teacher_ = nullptr;
-  std::vector<at::Tensor> kept_;  // by step of the training split
+  std::optional<c10::Stream> stream_;  // of a GPU: where the teacher runs
+  std::vector<at::Tensor> kept_;       // by step of the training split
   int64_t kept_bytes_ = 0;
 };
 

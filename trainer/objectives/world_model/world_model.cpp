@@ -107,6 +107,16 @@ std::string WorldModelObjective::data_fingerprint() const {
   return train_ == nullptr ? "" : train_->index().fingerprint();
 }
 
+std::vector<at::Tensor*> WorldModelBatch::tensors() {
+  WorldInputs& in = windows.inputs;
+  return {&in.images,      &in.state,        &in.steps,
+          &in.words,       &windows.actions, &windows.counted,
+          &windows.future, &windows.depth,   &windows.trajectories,
+          &region,         &semantic,        &draws.noise,
+          &draws.time,     &draws.dropped,   &candidates,
+          &counted_places, &wanted_actions};
+}
+
 std::unique_ptr<ObjectiveBatch> WorldModelObjective::load(const Turn& turn) {
   std::vector<EpisodeWindow> windows;
   std::vector<uint64_t> streams;
@@ -160,7 +170,11 @@ std::unique_ptr<WorldModelBatch> WorldModelObjective::make_batch(
                                    batch->windows.future.flatten(0, 1));
   }
   if (semantic_) batch->semantic = semantic_->make(batch->windows, semantic_mean_, keep);
-  if (model_.has_diffusion()) draw(*batch, streams);
+  if (model_.has_diffusion()) {
+    draw(*batch, streams);
+  } else if (model_.is_discrete()) {
+    list_wanted_actions(*batch);
+  }
   count(*batch);
   return batch;
 }
@@ -184,6 +198,13 @@ void WorldModelObjective::draw(WorldModelBatch& batch, const std::vector<uint64_
   batch.draws = {.noise = at::cat(noise, 1).flatten(0, 1),
                  .time = times.to(is_flow ? at::kFloat : at::kLong),
                  .dropped = at::cat(dropped, 1).flatten()};
+}
+
+// Here and not in the loss: a GPU would have to tell the host how many there are.
+void WorldModelObjective::list_wanted_actions(WorldModelBatch& batch) const {
+  const WindowBatch& windows = batch.windows;
+  batch.counted_places = at::nonzero(windows.counted.flatten()).flatten();
+  batch.wanted_actions = windows.actions.argmax(2).flatten().index_select(0, batch.counted_places);
 }
 
 void WorldModelObjective::count(WorldModelBatch& batch) const {
@@ -240,9 +261,8 @@ at::Tensor WorldModelObjective::action_loss(const WorldModelBatch& batch, const 
   if (!model_.is_discrete()) {
     return at::smooth_l1_loss(drawn, actions, at::Reduction::None).mul(counted.unsqueeze(2)).sum();
   }
-  const at::Tensor kept = at::nonzero(counted.flatten()).flatten();
-  return cross_entropy_sum(drawn.flatten(0, 1).index_select(0, kept),
-                           actions.argmax(2).flatten().index_select(0, kept));
+  return cross_entropy_sum(drawn.flatten(0, 1).index_select(0, batch.counted_places.to(device)),
+                           batch.wanted_actions.to(device));
 }
 
 at::Tensor WorldModelObjective::dream_loss(size_t d, const WorldModelBatch& batch,

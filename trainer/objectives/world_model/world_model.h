@@ -52,6 +52,11 @@ struct WorldModelBatch : ObjectiveBatch {
   // (R, channels); and where among them its own begin. Without: its own.
   at::Tensor candidates;
   int64_t first_candidate = 0;
+  // Discrete actions of the direct head: places of those that count among all (M * T), and which
+  // action each is, int64.
+  at::Tensor counted_places, wanted_actions;
+
+  std::vector<at::Tensor*> tensors() override;
 };
 
 class WorldModelObjective : public Objective {
@@ -98,6 +103,7 @@ class WorldModelObjective : public Objective {
   EpisodeWindow window_at(int64_t position) const;
   const StepTargets& targets_of_step(const Turn& turn);
   void draw(WorldModelBatch& batch, const std::vector<uint64_t>& streams) const;
+  void list_wanted_actions(WorldModelBatch& batch) const;
   void count(WorldModelBatch& batch) const;
   at::Tensor action_loss(const WorldModelBatch& batch, const WorldInputs& inputs,
                          const at::Tensor& hidden);
