@@ -158,5 +158,20 @@ TEST(PhasesOfAStep, AreTimedInTheQueueOfTheDevice) {
   EXPECT_EQ(traffic.waits, 2) << to_string(traffic);  // lines of steps 1 and 10
 }
 
+TEST(CheckpointOfADevice, IsCopiedInItsQueueAndWaitedForByTheThreadThatWrites) {
+  DeviceTraining training(toy("run", {}, 10), 0, simulated_device());
+  training.train(2);
+  const at::Tensor weights = training.stage().parameter_groups().front().parameters.front();
+  const at::Tensor as_saved = weights.detach().to(at::kCPU).clone();
+  const DeviceTraffic before = device_traffic();
+  training.checkpointer().start(training.stage().state(), {{"a", 1}}, 2);
+  weights.detach().add_(1);
+  training.checkpointer().finish();
+  const DeviceTraffic traffic = device_traffic() - before;
+  EXPECT_EQ(traffic.reasons, std::vector<std::string>{"event"});
+  const TensorMap saved = training.saved(2);
+  EXPECT_TRUE(saved.at("model/one/trunk.weight").equal(as_saved));
+}
+
 }  // namespace
 }  // namespace espalier

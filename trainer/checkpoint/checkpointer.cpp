@@ -91,14 +91,12 @@ void Checkpointer::start(const TensorMap& tensors, const json& state, int64_t st
   temporary_ = options_.root + "/" + checkpoint_name(step) + ".tmp-g" +
                std::to_string(options_.generation) + "-" + std::to_string(++saves_);
   const auto writers = assign_writers(tensors, options_.is_shared ? comm_.size() : 1);
-  // Copied also on the CPU: the next update changes these tensors in place while they are written.
   TensorMap share;
   for (const auto& [name, tensor] : tensors) {
-    if (writers.at(name) != comm_.rank()) continue;
-    const at::Tensor detached = tensor.detach();
-    share[name] = detached.device().is_cpu() ? detached.clone(at::MemoryFormat::Contiguous)
-                                             : detached.to(at::kCPU).contiguous();
+    if (writers.at(name) == comm_.rank()) share[name] = tensor;
   }
+  // Copied also on the CPU: the next update changes these tensors in place while they are written.
+  share = snapshot_.take(share);
   phase_ = Phase::kWriting;
   thread_ = std::async(std::launch::async,
                        [this, share = std::move(share), text = json_text(state, 2) + "\n"] {
@@ -112,6 +110,7 @@ json Checkpointer::write_share(const TensorMap& share, const std::string& state_
   json result = {
       {"files", json::object()}, {"error", ""}, {"not_finite", ""}, {"host", host_name()}};
   try {
+    snapshot_.wait();
     result["not_finite"] = first_not_finite(share);
     if (result["not_finite"] != "") return result;
     if (options_.is_shared || comm_.rank() == 0) {

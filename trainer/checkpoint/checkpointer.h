@@ -12,6 +12,7 @@
 #include "comm/communicator.h"
 #include "models/weights/safetensors.h"
 #include "trainer/checkpoint/durable_file.h"
+#include "trainer/checkpoint/host_snapshot.h"
 #include "trainer/checkpoint/shared_directory.h"
 #include "trainer/run_observer.h"
 
@@ -51,7 +52,8 @@ class Checkpointer {
   Checkpointer(const Checkpointer&) = delete;
   Checkpointer& operator=(const Checkpointer&) = delete;
 
-  // Every rank passes the same tensors and step. Costs a copy of 1/world of them to host memory.
+  // Every rank passes the same tensors and step. Costs a copy of 1/world of them to host memory; a
+  // GPU's are copied in its queue, and the thread that writes waits for them.
   // A save still in flight is finished first.
   void start(const TensorMap& tensors, const nlohmann::json& state, int64_t step);
 
@@ -93,6 +95,7 @@ class Checkpointer {
   int64_t saves_ = 0;
   std::string last_error_;
   std::string temporary_;               // directory of the save in flight
+  HostSnapshot snapshot_;               // what it writes
   std::future<nlohmann::json> thread_;  // result of the writing or committing thread
   std::set<std::string> verified_;      // rank 0: checkpoints known to be good
 };
