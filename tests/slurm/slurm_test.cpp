@@ -96,6 +96,10 @@ class SlurmTest : public testing::Test {
   static bool reaches_the_middle(const fs::path& run) {
     return eventually(kPatience_s, [&] { return newest_checkpoint(run) >= 20; });
   }
+  // The hosts of the cluster have one table of processes.
+  void kill_a_rank() const {
+    say({"pkill", "-KILL", "--full", "--newest", "espalier train.*" + name_});
+  }
   static void warn(const std::string& id) { say({"scancel", "--batch", "--signal=USR1", id}); }
 
   static fs::path output(const std::string& name) { return root_ / (name + ".txt"); }
@@ -169,7 +173,7 @@ TEST_F(SlurmTest, ARankThatDiesIsLaunchedAgainWithinTheJob) {
   const std::string id = submit({"--time=30"}, named());
   ASSERT_TRUE(reaches_the_middle(run(name_))) << said();
   EXPECT_TRUE(contains(coordinator_log(), "launcher: mpirun (the Slurm allocation is this node)"));
-  say({"pkill", "-KILL", "--full", "--newest", "espalier train.*" + name_});
+  kill_a_rank();
   ASSERT_TRUE(reaches(id, "COMPLETED")) << said();
   EXPECT_EQ(job(id).restarts, 0);
   EXPECT_TRUE(contains(events(), "generation 2, launcher"));
@@ -179,7 +183,7 @@ TEST_F(SlurmTest, ARankThatDiesIsLaunchedAgainWithinTheJob) {
 TEST_F(SlurmTest, ACoordinatorLaunchesAgainBySrunToo) {
   const std::string id = submit({"--time=30"}, named({"--launcher", "srun"}));
   ASSERT_TRUE(reaches_the_middle(run(name_))) << said();
-  say({"pkill", "-KILL", "--full", "--newest", "espalier train.*" + name_});
+  kill_a_rank();
   ASSERT_TRUE(reaches(id, "COMPLETED")) << said();
   EXPECT_TRUE(contains(events(), "generation 2, launcher"));
   expect_same_weights(run(name_));
@@ -244,14 +248,13 @@ TEST_F(SlurmTest, SlowTheSignalBeforeTheTimeLimitStopsTheRunWhichGoesOnMinutesLa
   EXPECT_TRUE(contains(events(), "generation 2, launcher"));
 }
 
-// One rank on each of two hosts; the coordinator is on the first. The second rank dies.
+// One rank on each of two hosts; the coordinator is on the first. A rank dies.
 TEST_F(SlurmTest, RanksOnTwoNodesTrainUnderOneCoordinatorThatLaunchesThemAgain) {
   const std::string id = submit({"--nodes=2", "--ntasks-per-node=1", "--time=30"}, named());
   ASSERT_TRUE(reaches_the_middle(run(name_))) << said() << coordinator_log();
   EXPECT_TRUE(contains(coordinator_log(),
                        "launcher: srun (the Slurm allocation has 2 nodes, and srun offers PMIx)"));
-  say({"srun", "--overlap", "--jobid=" + id, "--nodelist=node2", "--nodes=1", "--ntasks=1", "pkill",
-       "-KILL", "--full", "--newest", "espalier train.*" + name_});
+  kill_a_rank();
   ASSERT_TRUE(reaches(id, "COMPLETED")) << said();
   EXPECT_EQ(job(id).restarts, 0);
   EXPECT_TRUE(contains(events(), "generation 2, launcher"));
