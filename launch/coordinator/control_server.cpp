@@ -30,9 +30,9 @@ namespace {
 constexpr auto kTimeToProve = std::chrono::seconds(5);
 constexpr auto kIdleLimit = std::chrono::seconds(60);  // workers beat every second
 constexpr size_t kMaxQueuedBytes = 4 << 20;
-// Each costs some 50 KB under TLS. When they are all taken, a new connection takes the place of one
-// chosen by chance: whoever opens many cannot say whose.
-constexpr size_t kMaxUnproved = 96;
+// Each costs some 125 KB under TLS. When they are all taken, a new connection takes the place of
+// one chosen by chance: whoever opens many cannot say whose.
+constexpr size_t kMaxUnproved = 48;
 constexpr auto kRefusalsPeriod = std::chrono::seconds(10);
 
 tcp::acceptor listen(asio::io_context& context, const std::string& address, uint16_t port) {

@@ -5,8 +5,17 @@
 
 namespace espalier {
 
+namespace {
+
+std::recursive_mutex& turn() {
+  static std::recursive_mutex mutex;
+  return mutex;
+}
+
+}  // namespace
+
 SeededStart::SeededStart(uint64_t seed)
-    : before_(at::detail::getDefaultCPUGenerator().get_state()) {
+    : turn_(turn()), before_(at::detail::getDefaultCPUGenerator().get_state()) {
   torch::manual_seed(seed);
 }
 

@@ -155,7 +155,7 @@ std::vector<LossTerm> ResidualEvolution::losses(const ObjectiveBatch& base) {
 }
 
 void ResidualEvolution::after_update(Communicator& comm, const at::Tensor& applies) {
-  comm.all_reduce(statistics_)->wait();
+  comm.all_reduce(statistics_)->order_stream();
   model_.module()->quantizer->update(statistics_, applies);
   statistics_.zero_();
 }
