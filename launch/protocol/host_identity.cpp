@@ -1,17 +1,15 @@
 #include "launch/protocol/host_identity.h"
 
-#include <unistd.h>
-
-#include <array>
 #include <filesystem>
 #include <fstream>
+
+#include "trainer/host/host_name.h"
 
 namespace espalier {
 
 HostIdentity this_host() {
   HostIdentity host;
-  std::array<char, 256> name{};
-  if (::gethostname(name.data(), name.size() - 1) == 0) host.name = name.data();
+  host.name = host_name();
   std::ifstream boot("/proc/sys/kernel/random/boot_id");
   std::getline(boot, host.machine);
   std::error_code none;

@@ -1,7 +1,5 @@
 #include "launch/worker/rank_communicators.h"
 
-#include <unistd.h>
-
 #include <cstdlib>
 
 #include <spdlog/spdlog.h>
@@ -14,15 +12,10 @@
 #include "trainer/host/collective_text.h"
 #include "trainer/host/device.h"
 #include "trainer/host/gpu_choice.h"
+#include "trainer/host/host_name.h"
 
 namespace espalier {
 namespace {
-
-std::string host_name() {
-  char name[256] = "";
-  ::gethostname(name, sizeof(name) - 1);
-  return name;
-}
 
 // Without a build that can tell GPUs apart, what this process was shown has to do.
 std::string identity_of(int index) {

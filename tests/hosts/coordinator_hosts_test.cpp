@@ -103,6 +103,15 @@ class CoordinatorHosts : public testing::Test {
     ASSERT_EQ(program_->wait(kPatience_s), 75) << program_->output();
   }
 
+  // All hosts are there again: the run grows, trains on, and is stopped.
+  void takes_back_and_stops(int ranks) {
+    ASSERT_TRUE(says("there is room for " + std::to_string(ranks) + " ranks again"))
+        << program_->output();
+    ASSERT_TRUE(says("generation 3, launcher pid")) << program_->output();
+    ASSERT_TRUE(trains_on(10)) << program_->output();
+    stop();
+  }
+
   std::string events() const { return read_text(run() / "events.jsonl"); }
   bool says(const std::string& text, double within_s = kPatience_s) const {
     return eventually(within_s,
@@ -209,10 +218,7 @@ TEST_F(CoordinatorHosts, AHostThatDiesIsDoneWithoutAndTakenBackWhenItIsOnAgain) 
   ASSERT_TRUE(says("generation 2 has 2 of 4 ranks, without b")) << program_->output();
   ASSERT_TRUE(trains_on(10)) << program_->output();
   hosts_->boot("b");
-  ASSERT_TRUE(says("there is room for 4 ranks again")) << program_->output();
-  ASSERT_TRUE(says("generation 3, launcher pid")) << program_->output();
-  ASSERT_TRUE(trains_on(10)) << program_->output();
-  stop();
+  takes_back_and_stops(4);
   expect_nothing_left();
   train_reference_as_far();
   expect_losses_of_reference();
@@ -229,10 +235,7 @@ TEST_F(CoordinatorHosts, AHostCutOffFor40SecondsIsDoneWithoutAndTakenBack) {
   ASSERT_TRUE(trains_on(10)) << program_->output();
   std::this_thread::sleep_until(cut_at + std::chrono::seconds(40));
   hosts_->heal("b");
-  ASSERT_TRUE(says("there is room for 4 ranks again")) << program_->output();
-  ASSERT_TRUE(says("generation 3, launcher pid")) << program_->output();
-  ASSERT_TRUE(trains_on(10)) << program_->output();
-  stop();
+  takes_back_and_stops(4);
   expect_nothing_left();  // of the first generation either
   train_reference_as_far();
   expect_losses_of_reference();
@@ -258,9 +261,7 @@ TEST_F(CoordinatorHosts, FourHostsLoseOneAndGoOnWithSixRanks) {
   ASSERT_TRUE(says("generation 2 has 6 of 8 ranks, without c")) << program_->output();
   ASSERT_TRUE(trains_on(10)) << program_->output();
   hosts_->boot("c");
-  ASSERT_TRUE(says("generation 3, launcher pid")) << program_->output();
-  ASSERT_TRUE(trains_on(10)) << program_->output();
-  stop();
+  takes_back_and_stops(8);
   expect_nothing_left();
   train_reference_as_far();
   expect_losses_of_reference();

@@ -10,10 +10,11 @@
 
 namespace espalier {
 
-// A coordinator of two ranks, and a clock that the test moves.
-class CoordinatorOfTwo : public testing::Test {
+// A coordinator, what it has asked for so far, and a clock that the test moves.
+class PlayedCoordinator : public testing::Test {
  protected:
-  CoordinatorOfTwo() : machine_(WorldChoice{{2}, false}, DeadlineConfig{}, [] { return 1.0; }) {}
+  explicit PlayedCoordinator(const WorldChoice& world)
+      : machine_(world, DeadlineConfig{}, [] { return 1.0; }) {}
 
   void tell(const CoordinatorEvent& event) {
     for (auto& action : machine_.handle(event, now_)) actions_.push_back(std::move(action));
@@ -28,6 +29,17 @@ class CoordinatorOfTwo : public testing::Test {
                   [](const CoordinatorAction& a) { return std::holds_alternative<A>(a); });
     return found;
   }
+
+  Coordinator machine_;
+  Seconds now_ = 100;
+  std::vector<CoordinatorAction> actions_;
+};
+
+// Two ranks, wherever the launcher puts them.
+class CoordinatorOfTwo : public PlayedCoordinator {
+ protected:
+  CoordinatorOfTwo() : PlayedCoordinator(WorldChoice{{2}, false}) {}
+
   bool noted(const std::string& event, const std::string& text) const {
     return std::any_of(actions_.begin(), actions_.end(), [&](const CoordinatorAction& action) {
       const NoteEvent* note = std::get_if<NoteEvent>(&action);
@@ -81,10 +93,6 @@ class CoordinatorOfTwo : public testing::Test {
     EXPECT_EQ(finishes[0].exit_code, exit_code) << finishes[0].why;
     EXPECT_EQ(machine_.state(), state);
   }
-
-  Coordinator machine_;
-  Seconds now_ = 100;
-  std::vector<CoordinatorAction> actions_;
 };
 
 }  // namespace espalier

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "coordinator_of_two.h"
 #include "launch/coordinator/coordinator.h"
 #include "launch/coordinator/host_probe.h"
 #include "launch/coordinator/stalled_exchange.h"
@@ -22,21 +23,10 @@ std::vector<HostState> hosts(const std::vector<bool>& answer) {
   return out;
 }
 
-class CoordinatorOfHosts : public testing::Test {
+class CoordinatorOfHosts : public PlayedCoordinator {
  protected:
-  void tell(const CoordinatorEvent& event) {
-    for (auto& action : machine_.handle(event, now_)) actions_.push_back(std::move(action));
-  }
-  template <class A>
-  std::vector<A> take() {
-    std::vector<A> found;
-    for (const auto& action : actions_) {
-      if (const A* a = std::get_if<A>(&action)) found.push_back(*a);
-    }
-    std::erase_if(actions_,
-                  [](const CoordinatorAction& a) { return std::holds_alternative<A>(a); });
-    return found;
-  }
+  CoordinatorOfHosts() : PlayedCoordinator(WorldChoice{{4, 2}, true}) {}
+
   std::string notes() {
     std::string out;
     for (const auto& note : take<NoteEvent>()) out += note.event + ": " + note.text + "\n";
@@ -64,10 +54,7 @@ class CoordinatorOfHosts : public testing::Test {
     }
   }
 
-  Coordinator machine_{WorldChoice{{4, 2}, true}, DeadlineConfig{}, [] { return 1.0; }};
-  Seconds now_ = 100;
   int64_t step_ = 0;
-  std::vector<CoordinatorAction> actions_;
 };
 
 TEST_F(CoordinatorOfHosts, LooksForHostsAndLaunchesOnThoseThatAnswer) {
