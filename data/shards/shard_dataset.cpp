@@ -14,6 +14,7 @@
 #include "data/digest_text.h"
 #include "data/errors.h"
 #include "data/images/image_codec.h"
+#include "data/sample_json.h"
 
 namespace espalier {
 namespace {
@@ -40,31 +41,6 @@ NameParts split_name(const std::string& name) {
 
 bool is_image(const std::string& extension) {
   return extension == "png" || extension == "jpg" || extension == "jpeg" || extension == "webp";
-}
-
-std::string text_field(const nlohmann::json& fields, const char* key, const std::string& name) {
-  const auto found = fields.find(key);
-  if (found == fields.end() || found->is_null()) return {};
-  if (!found->is_string()) throw DataError(name + ": field \"" + key + "\" is not a string");
-  return found->get<std::string>();
-}
-
-std::vector<std::string> text_list_field(const nlohmann::json& fields, const char* key,
-                                         const std::string& name) {
-  const auto found = fields.find(key);
-  if (found == fields.end() || found->is_null()) return {};
-  const auto is_string = [](const nlohmann::json& item) { return item.is_string(); };
-  if (!found->is_array() || !std::all_of(found->begin(), found->end(), is_string))
-    throw DataError(name + ": field \"" + key + "\" is not a list of strings");
-  return found->get<std::vector<std::string>>();
-}
-
-void require_field(const nlohmann::json& fields, const std::string& key, const std::string& name) {
-  const auto found = fields.find(key);
-  // For JSON, empty() holds of null and of a list without items, never of a string.
-  const bool is_empty = found == fields.end() || found->empty() ||
-                        (found->is_string() && found->get_ref<const std::string&>().empty());
-  if (is_empty) throw DataError(name + ": field \"" + key + "\" is missing or empty");
 }
 
 nlohmann::json parse_object(const std::vector<uint8_t>& bytes, const std::string& name) {
@@ -176,14 +152,10 @@ Sample ShardDataset::read_fields(const Entry& entry) const {
   if (entry.fields.size > kMaxFieldBytes) throw DataError(name + ": JSON above 1 MiB");
   const nlohmann::json fields =
       parse_object(shards_[entry.shard].read(entry.fields.offset, entry.fields.size), name);
-  for (const std::string& key : options_.required_fields) require_field(fields, key, name);
-  return {.key = entry.key,
-          .caption = text_field(fields, "caption", name),
-          .group = text_field(fields, "group", name),
-          .subgroup = text_field(fields, "subgroup", name),
-          .codepoints = text_field(fields, "codepoints", name),
-          .keywords = text_list_field(fields, "keywords", name),
-          .image = {}};
+  Sample sample = sample_of(fields, name);
+  sample.key = entry.key;
+  require_fields(sample, options_.required_fields, name);
+  return sample;
 }
 
 Sample ShardDataset::describe(int64_t index) const {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "trainer/errors.h"
-#include "trainer/named/sample_fields.h"
 #include "trainer/registry.h"
 
 namespace espalier {
@@ -95,10 +94,6 @@ void validate(const RunConfig& config) {
   for (const TextConfig& text : config.texts) {
     const std::string where = "text." + text.name;
     config.data_named(text.data, where + ".data");
-    for (const std::string& field : text.fields) field_texts(Sample{}, field, where + ".fields");
-    for (const std::string& field : text.frequent_fields) {
-      field_texts(Sample{}, field, where + ".frequent_fields");
-    }
   }
   for (const ModelConfig& model : config.models) {
     model.settings->validate(config, "model." + model.name);

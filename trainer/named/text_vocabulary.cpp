@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "data/text/utf8.h"
-#include "trainer/named/sample_fields.h"
 
 namespace espalier {
 namespace {
@@ -36,19 +35,14 @@ std::string TextVocabulary::decode(const std::vector<int32_t>& ids) const {
 }
 
 TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSet& train) {
-  const std::string where = "text." + config.name;
   std::vector<std::string> texts;
   std::set<std::string> frequent;
   for (const Sample& sample : train.samples) {
     for (const std::string& field : config.fields) {
-      for (std::string& text : field_texts(sample, field, where + ".fields")) {
-        texts.push_back(std::move(text));
-      }
+      texts.insert(texts.end(), sample.texts(field).begin(), sample.texts(field).end());
     }
     for (const std::string& field : config.frequent_fields) {
-      for (std::string& text : field_texts(sample, field, where + ".frequent_fields")) {
-        frequent.insert(std::move(text));
-      }
+      frequent.insert(sample.texts(field).begin(), sample.texts(field).end());
     }
   }
   for (int repeat = 0; repeat < kPhraseRepeats; ++repeat) {

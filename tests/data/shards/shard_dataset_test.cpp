@@ -47,8 +47,8 @@ TEST(EmojiShards, NoCodePointsOrCaptionsAreInTwoSplits) {
   std::set<std::string> keys;
   for (int64_t i = 0; i < all.size(); ++i) {
     const Sample emoji = all.describe(i);
-    captions.insert(emoji.caption);
-    codepoints.insert(emoji.codepoints);
+    captions.insert(emoji.caption());
+    codepoints.insert(emoji.text("codepoints"));
     keys.insert(emoji.key);
   }
   EXPECT_EQ(captions.size(), 1870U);
@@ -59,11 +59,11 @@ TEST(EmojiShards, NoCodePointsOrCaptionsAreInTwoSplits) {
 TEST(EmojiShards, CarryEveryField) {
   const Sample emoji = ShardDataset({kTrain}).get(0);
   EXPECT_EQ(emoji.key, "00000");
-  EXPECT_EQ(emoji.caption, "grinning face");
-  EXPECT_EQ(emoji.keywords, (std::vector<std::string>{"face", "grin"}));
-  EXPECT_EQ(emoji.group, "Smileys & Emotion");
-  EXPECT_EQ(emoji.subgroup, "face-smiling");
-  EXPECT_EQ(emoji.codepoints, "1F600");
+  EXPECT_EQ(emoji.caption(), "grinning face");
+  EXPECT_EQ(emoji.texts("keywords"), (std::vector<std::string>{"face", "grin"}));
+  EXPECT_EQ(emoji.text("group"), "Smileys & Emotion");
+  EXPECT_EQ(emoji.text("subgroup"), "face-smiling");
+  EXPECT_EQ(emoji.text("codepoints"), "1F600");
   EXPECT_EQ(emoji.image.width, 32);
   EXPECT_EQ(emoji.image.height, 32);
 }
@@ -73,9 +73,9 @@ TEST_F(Shards, SamplesComeBackInTheOrderOfShardsAndMembers) {
   const auto second = shard(sample("b", "three"), "2.tar");
   const ShardDataset dataset({second, first});
   EXPECT_EQ(dataset.size(), 3);
-  EXPECT_EQ(dataset.get(0).caption, "three");
-  EXPECT_EQ(dataset.get(1).caption, "one");
-  EXPECT_EQ(dataset.get(2).caption, "two");
+  EXPECT_EQ(dataset.get(0).caption(), "three");
+  EXPECT_EQ(dataset.get(1).caption(), "one");
+  EXPECT_EQ(dataset.get(2).caption(), "two");
   EXPECT_EQ(dataset.get(0).image.rgb, test_pattern(6, 6).rgb);
   EXPECT_THROW(dataset.get(3), std::out_of_range);
 }
@@ -96,7 +96,7 @@ TEST_F(Shards, TakeJpegAndIgnoreOtherMembers) {
   const ShardDataset dataset({path});
   ASSERT_EQ(dataset.size(), 1);
   EXPECT_EQ(dataset.get(0).key, "f/a");
-  EXPECT_EQ(dataset.get(0).group, "");
+  EXPECT_EQ(dataset.get(0).text("group"), "");
   EXPECT_EQ(dataset.get(0).image.width, 6);
 }
 
@@ -181,7 +181,7 @@ TEST_F(Shards, ARepeatedMemberIsBad) {
   expect_contains(error_of(path), {"a.png", "repeats"});
   const ShardDataset dataset({path}, kSkip);
   EXPECT_EQ(dataset.bad().count, 2);
-  EXPECT_EQ(dataset.get(0).caption, "first");
+  EXPECT_EQ(dataset.get(0).caption(), "first");
 }
 
 TEST_F(Shards, RequiredFieldsAreDemanded) {

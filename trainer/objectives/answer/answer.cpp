@@ -6,7 +6,7 @@
 #include "trainer/evaluation/nearest_neighbours.h"
 #include "trainer/evaluation/ridge.h"
 #include "trainer/evaluation/standard_error.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/objectives/reading.h"
 #include "trainer/registry.h"
 
@@ -26,10 +26,6 @@ struct AnswerSettings : ReadingSettings {
               {.help = "Field of a sample that holds the answer; of keywords, the first."});
   }
   std::vector<std::string> data_fields() const override { return {field}; }
-  void validate(const RunConfig& config, const std::string& where) const override {
-    ReadingSettings::validate(config, where);
-    field_texts(Sample{}, field, where + ".field");
-  }
 };
 
 class Answer : public ReadingObjective {
@@ -44,10 +40,7 @@ class Answer : public ReadingObjective {
 
  protected:
   std::vector<int64_t> prompt() const override;
-  std::string answer(const Sample& sample) const override {
-    const auto texts = field_texts(sample, settings_.field, name_ + ".field");
-    return texts.empty() ? "" : texts.front();
-  }
+  std::string answer(const Sample& sample) const override { return sample.text(settings_.field); }
   bool keeps_orientation() const override { return false; }
 
  private:
@@ -109,7 +102,7 @@ Section Answer::evaluate(const EvaluationRequest& request) {
   Table examples{.title = "Held-out images", .columns = {"caption", settings_.field, "answered"}};
   for (const int64_t i : spread_indices(kExamples, held_out.size())) {
     const auto at = static_cast<size_t>(i);
-    examples.rows.push_back({held_out.samples[at].caption, right[at], written[at]});
+    examples.rows.push_back({held_out.samples[at].caption(), right[at], written[at]});
   }
   section.tables.push_back(std::move(examples));
   return section;

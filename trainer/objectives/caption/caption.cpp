@@ -2,7 +2,7 @@
 #include <torch/torch.h>
 
 #include "trainer/evaluation/standard_error.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/objectives/reading.h"
 #include "trainer/registry.h"
 
@@ -18,7 +18,7 @@ struct CaptionSettings : ReadingSettings {
 
 int64_t count_exact(const std::vector<std::string>& written, const ImageSet& images) {
   int64_t exact = 0;
-  for (size_t i = 0; i < written.size(); ++i) exact += written[i] == images.samples[i].caption;
+  for (size_t i = 0; i < written.size(); ++i) exact += written[i] == images.samples[i].caption();
   return exact;
 }
 
@@ -32,7 +32,7 @@ class Caption : public ReadingObjective {
 
  protected:
   std::vector<int64_t> prompt() const override { return {model_.text().tokens().caption}; }
-  std::string answer(const Sample& sample) const override { return sample.caption; }
+  std::string answer(const Sample& sample) const override { return sample.caption(); }
   bool keeps_orientation() const override { return true; }
 
  private:
@@ -72,7 +72,7 @@ Section Caption::evaluate(const EvaluationRequest& request) {
   Table examples{.title = "Held-out images", .columns = {"caption", "written"}};
   for (const int64_t i : spread_indices(kExamples, unseen.size())) {
     const auto at = static_cast<size_t>(i);
-    examples.rows.push_back({unseen.samples[at].caption, of_unseen[at]});
+    examples.rows.push_back({unseen.samples[at].caption(), of_unseen[at]});
   }
   section.tables.push_back(std::move(examples));
   return section;

@@ -5,7 +5,7 @@
 #include "data/order/sample_order.h"
 #include "models/layers/fused_ops.h"
 #include "trainer/models/residual_image_tokenizer.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/objectives/slot_draws.h"
 #include "trainer/registry.h"
 
@@ -54,7 +54,7 @@ Draw::Draw(const ObjectiveContext& context)
   if (!context.for_training) return;
   train_ = &things_.images(settings_.data, "train");
   drawn_ = drawn(train_->size());
-  for (const Sample& sample : train_->samples) captions_.push_back(model_.encode(sample.caption));
+  for (const Sample& sample : train_->samples) captions_.push_back(model_.encode(sample.caption()));
   codes_ = things_.image_codes(model_.image_tokenizer_name(), settings_.data, "train", kViews);
 }
 

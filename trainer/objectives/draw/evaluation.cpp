@@ -10,7 +10,7 @@
 #include "trainer/evaluation/standard_error.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/y_inference.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/objectives/draw/draw.h"
 #include "trainer/record/evaluation_files.h"
 
@@ -109,7 +109,7 @@ at::Tensor Evaluation::teacher_forced(const ImageSet& set) {
         SequencePacker packer(model_.text().tokens(), positions);
         for (int64_t i = 0; i < indices.size(0); ++i) {
           const auto at = static_cast<size_t>(indices[i].item<int64_t>());
-          packer.add_draw(model_.encode(set.samples[at].caption));
+          packer.add_draw(model_.encode(set.samples[at].caption()));
         }
         TokenRows rows = model_.to_device(packer.rows());
         const at::Tensor codes = codes_of(set, indices).narrow(2, 0, stages);
@@ -174,7 +174,7 @@ Evaluation::Drawing Evaluation::draw(const ImageSet& set) {
             std::vector<int64_t> streams;
             for (int64_t i = 0; i < indices.size(0); ++i) {
               streams.push_back(indices[i].item<int64_t>());
-              names.push_back(set.samples[static_cast<size_t>(streams.back())].caption);
+              names.push_back(set.samples[static_cast<size_t>(streams.back())].caption());
             }
             return tokenizer->decode_pixels(draw_codes(model_, objective_.branch(), names, streams,
                                                        objective_.settings().sampling, kDrawSeed));
@@ -208,7 +208,7 @@ void Evaluation::add_drawing_metrics(const ImageSet& set, const Drawing& drawing
   int64_t right = 0;
   for (int64_t i = 0; i < nearest.size(0); ++i) {
     const auto found = static_cast<size_t>(nearest[i].item<int64_t>());
-    right += train_.samples[found].caption == set.samples[static_cast<size_t>(i)].caption;
+    right += train_.samples[found].caption() == set.samples[static_cast<size_t>(i)].caption();
   }
   const double share = static_cast<double>(right) / static_cast<double>(nearest.size(0));
   section_.metrics.push_back(
@@ -234,7 +234,7 @@ void Evaluation::add_sheet(const std::string& name, const ImageSet& set, const D
       rows.emplace_back(images->begin() + first, images->begin() + end);
     }
     for (int64_t i = first; i < end; ++i) {
-      names += (i == 0 ? "" : ", ") + set.samples[static_cast<size_t>(i)].caption;
+      names += (i == 0 ? "" : ", ") + set.samples[static_cast<size_t>(i)].caption();
     }
   }
   const std::string path =

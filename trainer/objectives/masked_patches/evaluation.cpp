@@ -7,7 +7,7 @@
 #include "models/teachers/feature_losses.h"
 #include "trainer/evaluation/shares.h"
 #include "trainer/evaluation/standard_error.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/named/teacher_features.h"
 #include "trainer/objectives/masked_patches/masked_patches.h"
 #include "trainer/record/evaluation_files.h"

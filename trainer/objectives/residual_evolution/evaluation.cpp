@@ -13,7 +13,7 @@
 #include "trainer/evaluation/shares.h"
 #include "trainer/evaluation/standard_error.h"
 #include "trainer/evaluation/webp_baseline.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/named/teacher_features.h"
 #include "trainer/objectives/residual_evolution/residual_evolution.h"
 #include "trainer/record/evaluation_files.h"
@@ -222,13 +222,9 @@ at::Tensor Evaluation::pooled_features(const at::Tensor& codes) {
 // Whether images with one label lie near each other in what the semantic decoder makes of them.
 void Evaluation::add_labels() {
   const ResidualEvolutionSettings& settings = objective_.settings();
-  const std::string where = objective_.name() + ".label_field";
   const auto labels_of = [&](const ImageSet& set) {
     std::vector<std::string> labels;
-    for (const Sample& sample : set.samples) {
-      const auto texts = field_texts(sample, settings.label_field, where);
-      labels.push_back(texts.empty() ? "" : texts.front());
-    }
+    for (const Sample& sample : set.samples) labels.push_back(sample.text(settings.label_field));
     return labels;
   };
   const ImageSet& train = things_.images(settings.data, "train");

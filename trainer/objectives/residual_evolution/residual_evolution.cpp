@@ -6,7 +6,7 @@
 
 #include "data/order/random.h"
 #include "trainer/named/image_stream.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/registry.h"
 
 namespace espalier {
@@ -51,7 +51,6 @@ void ResidualEvolutionSettings::declare(SettingsScope scope) {
 
 void ResidualEvolutionSettings::validate(const RunConfig& config, const std::string& where) const {
   ObjectiveSettings::validate(config, where);
-  field_texts(Sample{}, label_field, where + ".label_field");
   if (!teacher.empty()) config.teacher_named(teacher, where + ".teacher");
 }
 

@@ -1,6 +1,6 @@
 #include <torch/torch.h>
 
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/objectives/world_model/closed_loop.h"
 #include "trainer/objectives/world_model/open_loop.h"
 

@@ -12,7 +12,7 @@
 #include "models/world_model/image_patches.h"
 #include "trainer/evaluation/shares.h"
 #include "trainer/evaluation/standard_error.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 #include "trainer/objectives/world_model/dream_pictures.h"
 #include "trainer/record/evaluation_files.h"
 #include "trainer/update/precision.h"

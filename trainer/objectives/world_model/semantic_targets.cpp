@@ -5,7 +5,7 @@
 #include <torch/torch.h>
 
 #include "trainer/errors.h"
-#include "trainer/named/sample_fields.h"
+#include "trainer/named/spread_indices.h"
 
 namespace espalier {
 namespace {

@@ -1,0 +1,17 @@
+#include "data/sample.h"
+
+namespace espalier {
+
+const std::vector<std::string>& Sample::texts(const std::string& field) const {
+  static const std::vector<std::string> none;
+  const auto found = fields.find(field);
+  return found == fields.end() ? none : found->second;
+}
+
+const std::string& Sample::text(const std::string& field) const {
+  static const std::string none;
+  const std::vector<std::string>& all = texts(field);
+  return all.empty() ? none : all.front();
+}
+
+}  // namespace espalier
