@@ -13,6 +13,8 @@
 namespace espalier {
 namespace {
 
+constexpr int64_t kMostLookedAt = 20000;
+
 class LengthCounter {
  public:
   void add(int64_t length) {
@@ -49,7 +51,7 @@ nlohmann::json most_frequent(const std::map<std::string, int64_t>& counts, size_
 
 }  // namespace
 
-DataStatistics inspect(const ShardDataset& dataset) {
+DataStatistics inspect(const Dataset& dataset) {
   DataStatistics statistics;
   statistics.shards = dataset.paths();
   statistics.shard_bytes = dataset.size_bytes();
@@ -63,8 +65,11 @@ DataStatistics inspect(const ShardDataset& dataset) {
   LengthCounter keywords;
   std::set<std::string> distinct_captions;
   std::set<std::string> distinct_words;
-  for (int64_t i = 0; i < dataset.size(); ++i) {
-    const Sample sample = dataset.get(i);
+  for (const auto& [field, count] : dataset.fields()) statistics.fields[field] = count;
+  statistics.notes = dataset.notes();
+  statistics.looked_at = std::min(kMostLookedAt, dataset.size());
+  for (int64_t i = 0; i < statistics.looked_at; ++i) {
+    const Sample sample = dataset.get(i * dataset.size() / statistics.looked_at);
     const Image& image = sample.image;
     ++statistics.image_sizes[std::to_string(image.width) + "x" + std::to_string(image.height)];
     ++statistics.groups[sample.text("group")];
@@ -91,6 +96,9 @@ nlohmann::json to_json(const DataStatistics& statistics) {
       {"shards", statistics.shards},
       {"shard_bytes", statistics.shard_bytes},
       {"samples", statistics.samples},
+      {"looked_at", statistics.looked_at},
+      {"fields", statistics.fields},
+      {"notes", statistics.notes},
       {"bad_samples", {{"count", statistics.bad_samples}, {"messages", statistics.bad_messages}}},
       {"fingerprint", statistics.fingerprint},
       {"image_sizes", statistics.image_sizes},

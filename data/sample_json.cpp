@@ -81,6 +81,8 @@ std::vector<Message> messages_of(const json& list, const std::string& name) {
   return messages;
 }
 
+}  // namespace
+
 bool says_something(const Sample& sample, const std::string& field) {
   if (field == "messages") {
     return std::any_of(
@@ -90,7 +92,18 @@ bool says_something(const Sample& sample, const std::string& field) {
   return !sample.text(field).empty();
 }
 
-}  // namespace
+json parse_object(std::span<const uint8_t> bytes, const std::string& name) {
+  json object;
+  try {
+    object = json::parse(bytes.begin(), bytes.end());
+  } catch (const json::parse_error& error) {
+    throw DataError(name + ": not JSON: " + error.what());
+  }
+  if (!object.is_object()) throw DataError(name + ": the JSON is not an object");
+  return object;
+}
+
+std::string caption_of(const std::string& text) { return trimmed(text); }
 
 Sample sample_of(const json& object, const std::string& name) {
   Sample sample;

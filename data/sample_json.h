@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,8 +18,14 @@ namespace espalier {
 // DataError that begins with `name` for messages that are none.
 Sample sample_of(const nlohmann::json& object, const std::string& name);
 
+// An object from its bytes; DataError that begins with `name`.
+nlohmann::json parse_object(std::span<const uint8_t> bytes, const std::string& name);
+// The caption that a text file holds: without the blanks around it.
+std::string caption_of(const std::string& text);
+
+// Whether there is a text, and for "messages" something that an assistant says.
+bool says_something(const Sample& sample, const std::string& field);
 // DataError that begins with `name` for the first field that is missing or says nothing.
-// "messages" stands for a conversation with something that an assistant says.
 void require_fields(const Sample& sample, const std::vector<std::string>& fields,
                     const std::string& name);
 

@@ -11,10 +11,10 @@
 #include <torch/torch.h>
 
 #include "comm/transport/single_communicator.h"
-#include "data/shards/shard_dataset.h"
 #include "trainer/errors.h"
 #include "trainer/host/device.h"
 #include "trainer/named/named_things.h"
+#include "trainer/named/open_dataset.h"
 #include "trainer/stage.h"
 #include "trainer/update/precision.h"
 
@@ -51,9 +51,7 @@ void check_data(const RunConfig& config, std::ostringstream& report) {
         report << "  " << data.name << " " << split << ": none\n";
         continue;
       }
-      const ShardDataset dataset(data.split(split),
-                                 {.skip_bad_samples = data.on_bad_sample == "skip",
-                                  .required_fields = fields_needed(config, data.name)});
+      const Dataset dataset = open_dataset(config, data.name, split);
       report << "  " << data.name << " " << split << ": " << dataset.size() << " samples, "
              << dataset.bad().count << " bad, " << mib(static_cast<double>(dataset.size_bytes()))
              << "\n";

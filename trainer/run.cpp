@@ -104,8 +104,7 @@ RunOutcome TrainingRun::run() {
   const RunPosition start = report_start(checkpoint);
   write_status("running");
   observer_.on_phase(Phase::kSetup);
-  // Whatever stage needs them: a folder that is missing is told before the first one trains.
-  for (const EpisodesConfig& episodes : config_.episodes) things_.episode_index(episodes.name);
+  things_.open_data();
   if (checkpoint) {
     restore_models(*checkpoint, things_);
     for (const auto& [name, tensor] : below(checkpoint->tensors, "objective/")) {

@@ -43,4 +43,19 @@ int64_t sample_at(uint64_t seed, int64_t position, int64_t dataset_size) {
   return static_cast<int64_t>(value);
 }
 
+int64_t windowed_sample_at(uint64_t seed, int64_t position, int64_t dataset_size, int64_t window) {
+  if (window <= 0 || window >= dataset_size) return sample_at(seed, position, dataset_size);
+  const int64_t windows = dataset_size / window;  // whole ones
+  const int64_t epoch = position / dataset_size, inside = position % dataset_size;
+  const int64_t turn = inside / window;
+  const bool is_last = turn >= windows;
+  const int64_t chosen =
+      is_last ? windows : sample_at(seed, epoch * windows + turn, windows);
+  const int64_t length = is_last ? dataset_size - windows * window : window;
+  // A stream of its own for every window of every epoch.
+  const uint64_t of_window = combine_streams(
+      seed, combine_streams(static_cast<uint64_t>(epoch), static_cast<uint64_t>(chosen) + 1));
+  return chosen * window + sample_at(of_window, inside - turn * window, length);
+}
+
 }  // namespace espalier

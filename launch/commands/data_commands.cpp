@@ -14,6 +14,7 @@
 #include "trainer/config/config_text.h"
 #include "trainer/config/run_config.h"
 #include "trainer/errors.h"
+#include "trainer/named/open_dataset.h"
 #include "trainer/record/json_text.h"
 
 namespace espalier {
@@ -25,23 +26,26 @@ constexpr size_t kKeywordsShown = 12;
 
 struct Split {
   std::string name;
-  std::vector<std::string> shards;
-  std::vector<std::string> fields;  // that every sample must have
+  Dataset dataset;
 };
 
-// The splits of every data set of a config, or the shards as they were given.
-std::vector<Split> splits_of(const InspectArguments& arguments, bool* skip_bad) {
-  if (arguments.inputs.size() != 1 || !arguments.inputs[0].ends_with(".toml")) {
-    return {{"shards", arguments.inputs, {"caption"}}};
-  }
-  const RunConfig config = load_run_config(arguments.inputs[0]);
+// The splits of every data set of a config as a run would read them, or data as they were given.
+std::vector<Split> splits_of(const InspectArguments& arguments) {
   std::vector<Split> splits;
-  for (const DataConfig& data : config.data) {
-    *skip_bad = *skip_bad || data.on_bad_sample == "skip";
+  if (arguments.inputs.size() != 1 || !arguments.inputs[0].ends_with(".toml")) {
+    DatasetOptions options;
+    options.skip_bad_samples = arguments.skip_bad_samples;
+    options.required_fields = {};
+    splits.push_back({"data", Dataset(arguments.inputs, options)});
+    return splits;
+  }
+  RunConfig config = load_run_config(arguments.inputs[0]);
+  for (DataConfig& data : config.data) {
+    if (arguments.skip_bad_samples) data.on_bad_sample = "skip";
+    data.image_size = 0;  // pictures as they are
     for (const char* split : {"train", "validation", "test"}) {
       if (data.split(split).empty()) continue;
-      splits.push_back(
-          {data.name + " " + split, data.split(split), fields_needed(config, data.name)});
+      splits.push_back({data.name + " " + split, open_dataset(config, data.name, split)});
     }
   }
   return splits;
@@ -66,11 +70,15 @@ void print_counts(const char* name, const std::map<std::string, int64_t>& counts
 }
 
 void print(const std::string& name, const DataStatistics& statistics) {
-  std::printf("%s: %lld samples in %zu shard%s, %.1f MB, fingerprint %s\n", name.c_str(),
+  std::printf("%s: %lld samples in %zu source%s, %.1f MB, fingerprint %s\n", name.c_str(),
               static_cast<long long>(statistics.samples), statistics.shards.size(),
               statistics.shards.size() == 1 ? "" : "s",
               static_cast<double>(statistics.shard_bytes) / 1e6, statistics.fingerprint.c_str());
+  if (statistics.looked_at < statistics.samples) {
+    std::printf("  of %lld of them, evenly spread:\n", static_cast<long long>(statistics.looked_at));
+  }
   print_counts("image sizes", statistics.image_sizes, 5);
+  print_counts("fields", statistics.fields, 20);
   print_lengths("caption characters", statistics.caption_characters);
   print_lengths("caption words", statistics.caption_words);
   std::printf("  %-20s %lld captions, %lld words\n", "distinct",
@@ -78,13 +86,14 @@ void print(const std::string& name, const DataStatistics& statistics) {
               static_cast<long long>(statistics.distinct_words));
   print_counts("groups", statistics.groups, statistics.groups.size());
   print_counts("keywords", statistics.keywords, kKeywordsShown);
+  for (const std::string& note : statistics.notes) std::printf("  note: %s\n", note.c_str());
   if (statistics.bad_samples == 0) return;
   std::printf("  %lld bad samples are skipped:\n", static_cast<long long>(statistics.bad_samples));
   for (const auto& message : statistics.bad_messages) std::printf("    %s\n", message.c_str());
 }
 
 // Evenly spread over the data, in its order.
-Image sheet_of(const ShardDataset& dataset) {
+Image sheet_of(const Dataset& dataset) {
   const int64_t count = std::min(kSheetSamples, dataset.size());
   std::vector<std::vector<Image>> rows;
   for (int64_t i = 0; i < count; ++i) {
@@ -133,19 +142,14 @@ int inspect_episode_set(const InspectArguments& arguments) {
 int run_data_inspect(const InspectArguments& arguments) {
   if (arguments.inputs.size() == 1 && is_episode_path(arguments.inputs[0]))
     return inspect_episode_set(arguments);
-  bool skip_bad = arguments.skip_bad_samples;
-  const auto splits = splits_of(arguments, &skip_bad);
+  const std::vector<Split> splits = splits_of(arguments);
   nlohmann::json all = nlohmann::json::object();
   for (const auto& split : splits) {
-    ShardDatasetOptions options;
-    options.skip_bad_samples = skip_bad;
-    options.required_fields = split.fields;
-    const ShardDataset dataset(split.shards, options);
-    const DataStatistics statistics = inspect(dataset);
+    const DataStatistics statistics = inspect(split.dataset);
     all[split.name] = to_json(statistics);
     if (!arguments.as_json) print(split.name, statistics);
     if (!arguments.sheet.empty() && &split == &splits.front()) {
-      write_png(arguments.sheet, sheet_of(dataset));
+      write_png(arguments.sheet, sheet_of(split.dataset));
     }
   }
   if (arguments.as_json) std::printf("%s\n", json_text(all, 2).c_str());

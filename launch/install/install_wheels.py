@@ -31,9 +31,10 @@ REQUIREMENT = re.compile(
     r"\s+# (?P<download_mb>\d+) -> (?P<disk_mb>\d+) MB")
 
 # Nothing that libtorch loads: Python bindings, the multi-GPU solver, nvrtc's second copy, the profiler's
-# own host library, the CUDA C++ templates, static archives, tools.
+# own host library, the CUDA C++ templates, static archives, tools; of Arrow all but its core and Parquet.
 UNWANTED = re.compile(
-    r"^torch/(?!lib/|include/|share/)|^torch/lib/(libtorch_python|libshm)|^torchgen/|^functorch/|\.(a|py|pyi)$|/bin/"
+    r"^torch/(?!lib/|include/|share/)|^torch/lib/(libtorch_python|libshm)|^torchgen/|^functorch/"
+    r"|^pyarrow/(?!include/|libarrow\.so|libparquet\.so)|^pyarrow/include/arrow/python/|\.(a|py|pyi)$|/bin/"
     r"|libcusolverMg|libnvrtc(-builtins)?\.alt|libnvperf_host|libnvblas|/include/cccl/|/lib/cmake/|\.dist-info/(?!licenses/|LICEN[CS]E)")
 
 

@@ -10,7 +10,7 @@ namespace espalier {
 namespace {
 
 TEST(Inspect, CountsTheEmojiShards) {
-  const ShardDataset dataset({source_path("data/emoji/emoji-32-*.tar")});
+  const Dataset dataset({source_path("data/emoji/emoji-32-*.tar")});
 
   const DataStatistics statistics = inspect(dataset);
 
@@ -37,7 +37,7 @@ TEST(Inspect, MeasuresCaptionsAndKeywords) {
           tar_member("b.png", png) + tar_member("b.json", R"({"caption":"red","keywords":["x"]})") +
           tar_member("c.png", "no") + tar_member("c.json", R"({"caption":"c"})") + tar_end());
 
-  const nlohmann::json json = to_json(inspect(ShardDataset({path}, {.skip_bad_samples = true})));
+  const nlohmann::json json = to_json(inspect(Dataset({path}, {.skip_bad_samples = true})));
 
   EXPECT_EQ(json["samples"], 2);
   EXPECT_EQ(json["bad_samples"]["count"], 1);

@@ -218,6 +218,7 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
   validate_deadlines(config.deadline, path);
   try {
     validate(config);
+    derive_image_sizes(config);
   } catch (const ConfigError& error) {
     throw ConfigError(path + ": " + error.what());
   }

@@ -22,6 +22,9 @@ class KindSettings {
   // branches of a model. `table` is the word before the name: [model.y.branch.NAME] -> "branch".
   virtual void add_part(const std::string& /*table*/, const std::string& /*name*/) {}
 
+  // Side of the images that a model reads, in pixels; 0 = it reads none.
+  virtual int64_t image_size(const RunConfig& /*config*/) const { return 0; }
+
   // What one value cannot show by itself, such as names of other things that must exist. Throws
   // ConfigError; `where` is the key of the thing, "model.y".
   virtual void validate(const RunConfig& /*config*/, const std::string& /*where*/) const {}

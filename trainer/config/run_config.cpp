@@ -101,6 +101,31 @@ void validate(const RunConfig& config) {
   for (const StageConfig& stage : config.stages) validate_stage(config, stage);
 }
 
+void derive_image_sizes(RunConfig& config) {
+  constexpr int64_t kOfTextsAlone = 32;
+  for (DataConfig& data : config.data) {
+    if (data.image_size > 0) continue;
+    std::string model_of_size;
+    for (const StageConfig& stage : config.stages) {
+      const ModelConfig& model = config.model_named(stage.trains, "stage." + stage.name);
+      const int64_t size = model.settings->image_size(config);
+      const bool is_read = std::any_of(
+          stage.objectives.begin(), stage.objectives.end(),
+          [&](const ObjectiveConfig& o) { return o.settings->data == data.name; });
+      if (!is_read || size == 0 || size == data.image_size) continue;
+      if (data.image_size > 0) {
+        throw ConfigError("data." + data.name + ": model." + model_of_size + " reads images of " +
+                          std::to_string(data.image_size) + " pixels and model." + model.name +
+                          " of " + std::to_string(size) +
+                          " (image_size); make them equal, or name the files in a second [data.…]");
+      }
+      data.image_size = size;
+      model_of_size = model.name;
+    }
+    if (data.image_size == 0) data.image_size = kOfTextsAlone;
+  }
+}
+
 std::vector<std::string> fields_needed(const RunConfig& config, const std::string& data) {
   std::vector<std::string> fields;
   for (const StageConfig& stage : config.stages) {

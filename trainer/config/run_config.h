@@ -20,7 +20,13 @@ namespace espalier {
 struct DataConfig {
   std::string name;
   std::vector<std::string> train, validation, test;
-  int64_t image_size = 32;
+  int64_t image_size = 0;  // after loading never 0: that of the models that read it
+  std::vector<std::string> rename;
+  std::string image_root, image_field;
+  std::string check = "auto";
+  std::string cache;
+  int64_t memory_mib = 2048;
+  int64_t shuffle_window = 0;
   std::string on_bad_sample = "fail";
 
   const std::vector<std::string>& split(const std::string& which) const;
@@ -164,6 +170,10 @@ bool divides_batches(const RunConfig& config, int world_size);
 
 // Names that refer to nothing, kinds that do not fit: what is wrong before any data is read.
 void validate(const RunConfig& config);
+
+// Data sets that say no size of their images get that of the models that stages train on them, so
+// that one number decides it. ConfigError where two models of different sizes read one.
+void derive_image_sizes(RunConfig& config);
 
 // Fields that some objective of the run needs of a data set: samples without them are bad in every
 // stage, so that all stages see the same samples, and a missing field is found before training.

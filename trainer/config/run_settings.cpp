@@ -18,11 +18,41 @@ void declare_run(Settings& s, RunConfig& c) {
 
 void declare_data(SettingsScope s, DataConfig& c) {
   s.add("train", c.train,
-        {.help = "WebDataset tars to train on, relative to the working directory."});
-  s.add("validation", c.validation, {.help = "Held-out tars measured while the run trains."});
-  s.add("test", c.test, {.help = "Held-out tars measured once, when a stage ends."});
+        {.help = "What to train on: .tar, .tar.gz, folders, .csv, .tsv, .jsonl, .json, .parquet, or "
+                 "patterns of them (*, {a,b}, {000..012}), relative to the working directory."});
+  s.add("validation", c.validation, {.help = "Held out, and measured while the run trains."});
+  s.add("test", c.test, {.help = "Held out, and measured once, when a stage ends."});
   s.add("image_size", c.image_size,
-        {.help = "Side of the square training images.", .unit = "pixels", .min = 8, .max = 1024});
+        {.help = "Side of the square images; 0 = that of the model that reads them.",
+         .unit = "pixels",
+         .min = 0,
+         .max = 1024});
+  s.add("rename", c.rename,
+        {.help = "Fields under other names, each FROM=TO: [\"label=caption\"]."});
+  s.add("image_root", c.image_root,
+        {.help = "Where the names of pictures in a table begin; empty = beside the table."});
+  s.add("image_field", c.image_field,
+        {.help = "Column of a table that names or holds the picture; empty = image, file_name, "
+                 "image_path, images, filepath, path, filename or img."});
+  s.add("check", c.check,
+        {.help = "What is done with each picture when data are first seen: decode it, or read its "
+                 "header; auto = decode where a source is under 512 MiB.",
+         .choices = {"auto", "decode", "headers"}});
+  s.add("cache", c.cache,
+        {.help = "Folder that keeps indices, and tars unpacked of what has no random access; empty "
+                 "= ~/.cache/espalier."});
+  s.add("memory_mib", c.memory_mib,
+        {.help = "Pictures of a split are kept in memory up to this; larger training splits are "
+                 "read from disk as they are needed, of larger held-out ones a part is measured.",
+         .unit = "MiB",
+         .min = 1,
+         .max = 1e7});
+  s.add("shuffle_window", c.shuffle_window,
+        {.help = "Shuffle inside windows of this many samples, which are visited in random order: "
+                 "reads stay near each other; 0 = over the whole split.",
+         .unit = "samples",
+         .min = 0,
+         .max = 1e12});
   s.add("on_bad_sample", c.on_bad_sample,
         {.help = "A sample that cannot be read stops the run, or is counted, named and skipped.",
          .choices = {"fail", "skip"}});

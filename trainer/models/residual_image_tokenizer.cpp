@@ -89,7 +89,7 @@ void ResidualImageTokenizer::require_image_size(const RunConfig& config, const s
   if (size == options().image_size) return;
   throw ConfigError(asked_by + ": data." + data + ".image_size is " + std::to_string(size) +
                     ", but model." + name_ + " is for images of " +
-                    std::to_string(options().image_size) + " pixels (image_size)");
+                    std::to_string(options().image_size) + " pixels (image_size); leave data." + data + ".image_size out");
 }
 
 const TeacherFeatures& ResidualImageTokenizer::teacher_of(NamedThings& things,

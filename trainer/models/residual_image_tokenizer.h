@@ -20,6 +20,7 @@ struct ResidualImageTokenizerSettings : KindSettings {
   ImageTokenizerOptions options;  // of the module; its latent_size follows from image_size
 
   void declare(SettingsScope scope) override;
+  int64_t image_size(const RunConfig& /*config*/) const override { return options.image_size; }
   void validate(const RunConfig& config, const std::string& where) const override;
 };
 

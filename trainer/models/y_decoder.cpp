@@ -1,5 +1,8 @@
 #include "trainer/models/y_decoder.h"
 
+#include <spdlog/spdlog.h>
+
+#include "data/text/utf8.h"
 #include "trainer/errors.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/seeded_start.h"
@@ -121,6 +124,10 @@ void YDecoderSettings::validate(const RunConfig& config, const std::string& wher
   check_divides(where, "depth_width", options.depth_width, "depth_heads", options.depth_heads);
 }
 
+int64_t YDecoderSettings::image_size(const RunConfig& config) const {
+  return config.model_named(image_tokenizer, "image_tokenizer").settings->image_size(config);
+}
+
 YDecoder::YDecoder(const ModelConfig& config, NamedThings& things)
     : name_(config.name),
       image_tokenizer_name_(settings_as<YDecoderSettings>(config.settings).image_tokenizer),
@@ -165,6 +172,21 @@ std::vector<int64_t> YDecoder::encode(const std::string& text) const {
   throw ConfigError("a text of " + std::to_string(ids.size()) + " tokens (\"" + text.substr(0, 40) +
                     "…\") is longer than model." + name_ +
                     ".max_text_tokens = " + std::to_string(max_text_tokens_) + "; raise it");
+}
+
+std::vector<int64_t> YDecoder::encode_cut(const std::string& text) const {
+  // No token of a text stands for more bytes than this, on average, so a book costs no more than
+  // its first page.
+  constexpr int64_t kBytesPerToken = 64;
+  const auto bytes = static_cast<size_t>(kBytesPerToken * max_text_tokens_);
+  std::vector<int64_t> ids = text_.encode(text.size() <= bytes ? text : text.substr(0, bytes));
+  if (static_cast<int64_t>(ids.size()) <= max_text_tokens_) return ids;
+  if (texts_cut_++ == 0) {
+    spdlog::warn("a text of more than model.{}.max_text_tokens = {} tokens is cut to that: \"{}…\"",
+                 name_, max_text_tokens_, replace_invalid_utf8(text.substr(0, 40)));
+  }
+  ids.resize(static_cast<size_t>(max_text_tokens_));
+  return ids;
 }
 
 TokenRows YDecoder::to_device(TokenRows rows) const {

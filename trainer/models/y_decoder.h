@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -31,6 +32,7 @@ struct YDecoderSettings : KindSettings {
   std::vector<BranchSettings> branches;
 
   void declare(SettingsScope scope) override;
+  int64_t image_size(const RunConfig& config) const override;
   void add_part(const std::string& table, const std::string& name) override;
   void validate(const RunConfig& config, const std::string& where) const override;
 };
@@ -55,6 +57,9 @@ class YDecoder : public Model {
   int64_t image_positions() const { return module_->options().image_positions; }
   // Token ids; ConfigError when the text has more than max_text_tokens.
   std::vector<int64_t> encode(const std::string& text) const;
+  // The same of training data: what is longer is cut, said the first time, and counted. Any thread.
+  std::vector<int64_t> encode_cut(const std::string& text) const;
+  int64_t texts_cut() const { return texts_cut_; }
   int64_t max_text_tokens() const { return max_text_tokens_; }  // of encode(), and when writing
 
   TokenRows to_device(TokenRows rows) const;
@@ -73,6 +78,7 @@ class YDecoder : public Model {
   ResidualImageTokenizer& image_tokenizer_;
   const TextVocabulary& text_;
   int64_t max_text_tokens_;
+  mutable std::atomic<int64_t> texts_cut_ = 0;
   at::Tensor codebooks_;
   YModel module_{nullptr};
 };

@@ -4,7 +4,7 @@
 
 #include <torch/torch.h>
 
-#include "data/shards/shard_dataset.h"
+#include "trainer/named/spread_indices.h"
 
 namespace espalier {
 
@@ -22,17 +22,15 @@ ImageSet ImageSet::select(const std::vector<int64_t>& indices) const {
   return chosen;
 }
 
-ImageSet read_image_set(const DataConfig& data, const std::vector<std::string>& shards,
-                        const std::vector<std::string>& fields) {
-  const ShardDataset dataset(shards, {.skip_bad_samples = data.on_bad_sample == "skip",
-                                      .image_size = static_cast<int>(data.image_size),
-                                      .required_fields = fields});
+ImageSet read_image_set(const Dataset& dataset, int64_t side, int64_t at_most) {
   ImageSet set;
+  const std::vector<int64_t> indices = spread_indices(at_most, dataset.size());
+  const auto count = static_cast<int64_t>(indices.size());
   set.fingerprint = dataset.fingerprint();
-  const int64_t side = data.image_size;
-  set.levels = at::empty({dataset.size(), 3, side, side}, at::kByte);
-  for (int64_t i = 0; i < dataset.size(); ++i) {
-    Sample sample = dataset.get(i);
+  if (count < dataset.size()) set.fingerprint += "-" + std::to_string(count);
+  set.levels = at::empty({count, 3, side, side}, at::kByte);
+  for (int64_t i = 0; i < count; ++i) {
+    Sample sample = dataset.get(indices[static_cast<size_t>(i)]);
     const at::Tensor picture =
         torch::from_blob(sample.image.rgb.data(), {side, side, 3}, at::kByte);
     set.levels[i].copy_(picture.permute({2, 0, 1}));

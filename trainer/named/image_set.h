@@ -8,11 +8,11 @@
 
 #include "data/images/image.h"
 #include "data/sample.h"
-#include "trainer/config/run_config.h"
+#include "data/sources/dataset.h"
 
 namespace espalier {
 
-// One split of a data set, in memory.
+// Samples of one split of a data set, in memory.
 struct ImageSet {
   at::Tensor levels;            // (N, 3, S, S) uint8
   std::vector<Sample> samples;  // without their pictures
@@ -24,9 +24,9 @@ struct ImageSet {
   ImageSet select(const std::vector<int64_t>& indices) const;
 };
 
-// `fields` are those every sample must have. DataError names what cannot be read.
-ImageSet read_image_set(const DataConfig& data, const std::vector<std::string>& shards,
-                        const std::vector<std::string>& fields);
+// Samples of a data set whose pictures have `side` pixels a side: `at_most` of them, evenly spread;
+// 0 = all. DataError names what cannot be read.
+ImageSet read_image_set(const Dataset& dataset, int64_t side, int64_t at_most = 0);
 
 // Levels 0..255 of any type -> fp32 in [-1, 1].
 at::Tensor levels_to_values(const at::Tensor& levels);

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "data/order/random.h"
-#include "data/order/sample_order.h"
+#include "trainer/named/training_images.h"
 
 namespace espalier {
 
@@ -15,11 +15,11 @@ struct StreamedImage {
   CounterRng random;  // goes on from here: whatever else is drawn for this image
 };
 
-inline StreamedImage image_at(uint64_t seed, uint64_t order_seed, int64_t position, int64_t size,
-                              bool flip) {
+inline StreamedImage image_at(uint64_t seed, uint64_t order_seed, int64_t position,
+                              const TrainingImages& images, bool flip) {
   constexpr uint64_t kImageStream = 0x746f6b2d73616dULL;  // nothing else of a run uses it
   StreamedImage image{
-      sample_at(order_seed, position, size), false,
+      images.sample_at(order_seed, position), false,
       CounterRng(seed, combine_streams(kImageStream, static_cast<uint64_t>(position)))};
   image.mirrored = flip && image.random.uniform() < 0.5;
   return image;

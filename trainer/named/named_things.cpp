@@ -1,5 +1,6 @@
 #include "trainer/named/named_things.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
 #include "trainer/models/residual_image_tokenizer.h"
+#include "trainer/named/open_dataset.h"
 #include "trainer/named/teacher_features.h"
 #include "trainer/record/run_directory.h"
 #include "trainer/registry.h"
@@ -45,16 +47,52 @@ void NamedThings::model_changed(const std::string& name) {
   for (auto& [other, model] : models_) model->state_changed();
 }
 
+const Dataset& NamedThings::dataset(const std::string& data, const std::string& split) {
+  const auto found = datasets_.find({data, split});
+  if (found != datasets_.end()) return found->second;
+  return datasets_.emplace(std::pair(data, split), open_dataset(config_, data, split, on_work_))
+      .first->second;
+}
+
+namespace {
+
+// Samples of a data set whose pictures fit into the memory that its config gives them.
+int64_t samples_in_memory(const DataConfig& config) {
+  const int64_t of_one = 3 * config.image_size * config.image_size;
+  return std::max<int64_t>(1, (config.memory_mib << 20) / of_one);
+}
+
+}  // namespace
+
+void NamedThings::open_data() {
+  for (const DataConfig& data : config_.data) {
+    for (const char* split : {"train", "validation", "test"}) {
+      if (!data.split(split).empty()) dataset(data.name, split);
+    }
+  }
+  for (const EpisodesConfig& episodes : config_.episodes) episode_index(episodes.name);
+}
+
 const ImageSet& NamedThings::images(const std::string& data, const std::string& split) {
   const auto found = images_.find({data, split});
   if (found != images_.end()) return found->second;
+  const Dataset& all = dataset(data, split);
   const DataConfig& config = config_.data_named(data, "a data set");
-  if (config.split(split).empty()) {
-    throw ConfigError("data." + data + "." + split + " is empty, and is needed here");
-  }
   return images_
       .emplace(std::pair(data, split),
-               read_image_set(config, config.split(split), fields_needed(config_, data)))
+               read_image_set(all, config.image_size, samples_in_memory(config)))
+      .first->second;
+}
+
+const TrainingImages& NamedThings::training_images(const std::string& data) {
+  const auto found = training_images_.find(data);
+  if (found != training_images_.end()) return found->second;
+  const Dataset& all = dataset(data, "train");
+  const DataConfig& config = config_.data_named(data, "a data set");
+  const bool fits = all.size() <= samples_in_memory(config);
+  return training_images_
+      .emplace(data, fits ? TrainingImages(&images(data, "train"), nullptr, config)
+                          : TrainingImages(nullptr, &all, config))
       .first->second;
 }
 
@@ -160,6 +198,7 @@ const ImageCodes& NamedThings::image_codes(const std::string& name, const std::s
 }
 
 void NamedThings::drop_data() {
+  training_images_.clear();
   images_.clear();
   episodes_.clear();
   features_.clear();

@@ -14,6 +14,7 @@
 #include "trainer/named/image_codes.h"
 #include "trainer/named/image_set.h"
 #include "trainer/named/text_vocabulary.h"
+#include "trainer/named/training_images.h"
 #include "trainer/run_observer.h"
 
 namespace espalier {
@@ -51,7 +52,14 @@ class NamedThings {
   // Its weights changed: every model hears of it, and codes made with it are dropped.
   void model_changed(const std::string& name);
 
+  // Samples of a split for statistics, evaluations and baselines: all of them where they fit into
+  // data.NAME.memory_mib, else as many as do, evenly spread.
   const ImageSet& images(const std::string& data, const std::string& split);
+  // The training split to go through, whatever its size.
+  const TrainingImages& training_images(const std::string& data);
+  // Every data set and episode set of the config, whatever stage needs it: what is missing or cannot
+  // be read is told before the first stage trains. What is opened stays open.
+  void open_data();
   const TextVocabulary& text(const std::string& name);
   // ConfigError with the command that makes it when there is no such data set; DataError when it is
   // not as it should be.
@@ -72,6 +80,7 @@ class NamedThings {
  private:
   using Key = std::tuple<std::string, std::string, std::string, int64_t>;
 
+  const Dataset& dataset(const std::string& data, const std::string& split);
   TextVocabulary load_or_learn(const TextConfig& config);
   std::string keep_text(const std::string& path, const TextVocabulary& learned) const;
   [[noreturn]] void refuse_kind(const std::string& name, const std::string& asked_by) const;
@@ -84,7 +93,9 @@ class NamedThings {
   std::map<std::string, std::unique_ptr<Model>> models_;
   std::map<std::string, std::unique_ptr<Teacher>> teachers_;
   std::map<std::string, TextVocabulary> texts_;
+  std::map<std::pair<std::string, std::string>, Dataset> datasets_;
   std::map<std::pair<std::string, std::string>, ImageSet> images_;
+  std::map<std::string, TrainingImages> training_images_;
   std::map<std::string, EpisodeIndex> indices_;
   std::map<std::pair<std::string, std::string>, EpisodeSet> episodes_;
   std::map<Key, TeacherFeatures> features_;

@@ -93,6 +93,10 @@ at::Tensor compute_on_all(Communicator& comm, const Teacher& network, const at::
 
 }  // namespace
 
+at::Tensor teacher_view(const Teacher& network, const at::Tensor& levels, int64_t side) {
+  return view_features(network, levels, side * network.stride());
+}
+
 at::Tensor teacher_features(Communicator& comm, const Teacher& network,
                             const TeacherRequest& request, const WorkListener& on_work) {
   const torch::NoGradGuard no_gradient;

@@ -30,6 +30,9 @@ struct TeacherRequest {
 at::Tensor teacher_features(Communicator& comm, const Teacher& network,
                             const TeacherRequest& request, const WorkListener& on_work = {});
 
+// (B, side * side, channels) bfloat16 of pictures (B, 3, S, S) with levels 0..255, where they are.
+at::Tensor teacher_view(const Teacher& network, const at::Tensor& levels, int64_t side);
+
 // Subtracts from each channel its mean over all images of view 0, in place; returns the mean (C).
 // Features before pooling are never negative: without this, every cosine is high.
 at::Tensor centre_features(at::Tensor& features);

@@ -4,12 +4,18 @@
 #include <utility>
 
 #include "data/text/utf8.h"
+#include "trainer/named/spread_indices.h"
 
 namespace espalier {
 namespace {
 
 // How often a phrase is counted: enough for every word of it to get tokens of its own.
 constexpr int kPhraseRepeats = 20;
+constexpr size_t kMostBytes = size_t{16} << 10;  // of one text
+
+std::string cut(const std::string& text) {
+  return text.size() <= kMostBytes ? text : replace_invalid_utf8(text.substr(0, kMostBytes));
+}
 
 }  // namespace
 
@@ -37,9 +43,12 @@ std::string TextVocabulary::decode(const std::vector<int32_t>& ids) const {
 TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSet& train) {
   std::vector<std::string> texts;
   std::set<std::string> frequent;
-  for (const Sample& sample : train.samples) {
+  // Enough to learn merges from, however many or long the texts are.
+  constexpr int64_t kMostSamples = 100000;
+  for (const int64_t i : spread_indices(kMostSamples, train.size())) {
+    const Sample& sample = train.samples[static_cast<size_t>(i)];
     for (const std::string& field : config.fields) {
-      texts.insert(texts.end(), sample.texts(field).begin(), sample.texts(field).end());
+      for (const std::string& text : sample.texts(field)) texts.push_back(cut(text));
     }
     for (const std::string& field : config.frequent_fields) {
       frequent.insert(sample.texts(field).begin(), sample.texts(field).end());

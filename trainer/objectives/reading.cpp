@@ -2,7 +2,7 @@
 
 #include <torch/torch.h>
 
-#include "data/order/sample_order.h"
+#include "data/order/random.h"
 #include "models/layers/fused_ops.h"
 #include "trainer/evaluation/shares.h"
 #include "trainer/models/residual_image_tokenizer.h"
@@ -10,6 +10,11 @@
 #include "trainer/objectives/slot_draws.h"
 
 namespace espalier {
+namespace {
+
+constexpr uint64_t kTurnStream = 0x726561642d747572ULL;  // nothing else of a run uses it
+
+}  // namespace
 
 void ReadingSettings::declare_reading(SettingsScope scope) {
   declare_data(scope);
@@ -32,9 +37,8 @@ ReadingObjective::ReadingObjective(const ObjectiveContext& context, const Readin
 
 void ReadingObjective::learn(const ObjectiveContext& context) {
   if (!context.for_training) return;
-  train_ = &things_.images(data_, "train");
-  for (const Sample& sample : train_->samples) answers_.push_back(model_.encode(answer(sample)));
-  codes_ = things_.image_codes(model_.image_tokenizer_name(), data_, "train", kViews);
+  train_ = &things_.training_images(data_);
+  inputs_ = ImageInputs(things_, model_.image_tokenizer_name(), data_, kViews);
 }
 
 std::vector<std::string> ReadingObjective::parameter_groups_used() const {
@@ -42,20 +46,22 @@ std::vector<std::string> ReadingObjective::parameter_groups_used() const {
 }
 
 std::string ReadingObjective::data_fingerprint() const {
-  return train_ == nullptr ? "" : train_->fingerprint;
+  return train_ == nullptr ? "" : train_->fingerprint();
 }
 
 std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
   auto batch = std::make_unique<ReadingBatch>();
   SlotDraws draws(seed_, turn);
   SequencePacker packer(model_.text().tokens(), model_.image_positions());
-  const std::vector<int64_t> question = prompt();
   std::vector<int64_t> samples, views;
   for (int64_t i = 0; i < turn.samples; ++i) {
-    const int64_t sample = sample_at(order_seed_, turn.first_sample() + i, train_->size());
+    const int64_t position = turn.first_sample() + i;
+    const int64_t sample = train_->sample_at(order_seed_, position);
     int64_t view = draws.next().view;
     if (keeps_orientation() && is_mirrored(view)) --view;
-    packer.add_read(question, answers_[static_cast<size_t>(sample)]);
+    CounterRng random(seed_, combine_streams(kTurnStream, static_cast<uint64_t>(position)));
+    const Reading reading = this->reading(train_->describe(sample), random);
+    packer.add_read(reading.prompt, reading.answer);
     samples.push_back(sample);
     views.push_back(view);
   }
@@ -63,8 +69,7 @@ std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
   batch->rows.mask.prepare(model_.device());
   batch->target_rows = packer.target_rows();
   batch->targets = packer.targets();
-  batch->samples = torch::tensor(samples, at::kLong);
-  batch->views = torch::tensor(views, at::kLong);
+  batch->images = inputs_.rows(samples, views);
   batch->counts = {{"", static_cast<double>(packer.target_count())}};
   return batch;
 }
@@ -73,17 +78,17 @@ std::vector<LossTerm> ReadingObjective::losses(const ObjectiveBatch& base) {
   const auto& batch = dynamic_cast<const ReadingBatch&>(base);
   const at::Device device = model_.device();
   TokenRows rows = model_.to_device(batch.rows);
-  const at::Tensor views = batch.views.to(device), samples = batch.samples.to(device);
-  model_.set_image_inputs(rows, codes_.codes.index({views, samples}),
-                          codes_.semantics.index({views, samples}));
+  const ImageCodes codes = inputs_.codes(batch.images);
+  model_.set_image_inputs(rows, codes.codes, codes.semantics);
   const at::Tensor hidden = model_.module()->hidden(rows, branch_);
   const at::Tensor logits =
       model_.module()->text_logits(hidden.index_select(0, batch.target_rows.to(device)), branch_);
   return {{"", cross_entropy_sum(logits, batch.targets.to(device))}};
 }
 
-std::vector<std::string> ReadingObjective::write(const ImageSet& images, int64_t max_tokens) {
-  const std::vector<int64_t> question = prompt();
+std::vector<std::string> ReadingObjective::write(const ImageSet& images,
+                                                 const std::vector<int64_t>& question,
+                                                 int64_t max_tokens) {
   // Ids are moved as id + 1; 0 is no token.
   const at::Tensor all = gather_rows(
       things_.comm(), images.size(), {max_tokens},

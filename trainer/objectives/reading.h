@@ -3,9 +3,11 @@
 #include <string>
 #include <vector>
 
+#include "data/order/random.h"
 #include "trainer/config/kind_settings.h"
 #include "trainer/models/sequences.h"
 #include "trainer/models/y_decoder.h"
+#include "trainer/named/image_inputs.h"
 #include "trainer/named/named_things.h"
 #include "trainer/objectives/objective.h"
 
@@ -28,11 +30,11 @@ struct ReadingBatch : ObjectiveBatch {
   TokenRows rows;             // all but the image inputs
   at::Tensor target_rows;     // (targets) int64: rows that predict a token
   at::Tensor targets;         // (targets) int64: the token ids
-  at::Tensor samples, views;  // (B) int64
+  ImageRows images;
 
   std::vector<at::Tensor*> tensors() override {
     return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
-            &targets,       &samples,        &views};
+            &targets,       &images.samples, &images.views,  &images.levels};
   }
 };
 
@@ -47,17 +49,21 @@ class ReadingObjective : public Objective {
  protected:
   ReadingObjective(const ObjectiveContext& context, const ReadingSettings& settings);
 
-  // Token ids before the answer. Called once, by the deriving constructor's learn().
-  virtual std::vector<int64_t> prompt() const = 0;
-  // What is to be written of a sample.
-  virtual std::string answer(const Sample& sample) const = 0;
+  // Token ids before the answer, and the answer, of a sample. `random` decides where a sample has
+  // several. Prefetch thread.
+  struct Reading {
+    std::vector<int64_t> prompt, answer;
+  };
+  virtual Reading reading(const Sample& sample, CounterRng& random) const = 0;
   // False: the answer holds of the mirrored image too ("animals"), true: not always ("left arrow").
   virtual bool keeps_orientation() const = 0;
 
-  // Reads the training data; the virtual functions above may be called from here on.
+  // Opens the training data; the virtual functions above may be called from here on.
   void learn(const ObjectiveContext& context);
-  // The answers to images of a split, as text, by the most likely tokens. Collective.
-  std::vector<std::string> write(const ImageSet& images, int64_t max_tokens);
+  // What is written after `prompt` for the images of a set, as text, by the most likely tokens.
+  // Collective.
+  std::vector<std::string> write(const ImageSet& images, const std::vector<int64_t>& prompt,
+                                 int64_t max_tokens);
 
   const std::string name_;
   const std::string data_, branch_name_;
@@ -68,9 +74,8 @@ class ReadingObjective : public Objective {
  private:
   const double weight_;
   uint64_t seed_, order_seed_;
-  const ImageSet* train_ = nullptr;
-  ImageCodes codes_;                           // of the training images
-  std::vector<std::vector<int64_t>> answers_;  // token ids by sample
+  const TrainingImages* train_ = nullptr;
+  ImageInputs inputs_;
 };
 
 }  // namespace espalier

@@ -39,11 +39,14 @@ class Answer : public ReadingObjective {
   Section evaluate(const EvaluationRequest& request) override;
 
  protected:
-  std::vector<int64_t> prompt() const override;
-  std::string answer(const Sample& sample) const override { return sample.text(settings_.field); }
+  Reading reading(const Sample& sample, CounterRng& /*random*/) const override {
+    return {prompt(), model_.encode_cut(answer(sample))};
+  }
   bool keeps_orientation() const override { return false; }
 
  private:
+  std::vector<int64_t> prompt() const;
+  const std::string& answer(const Sample& sample) const { return sample.text(settings_.field); }
   std::vector<std::string> answers_of(const ImageSet& images) const;
   std::vector<Baseline> baselines(const ImageSet& held_out) const;
 
@@ -82,7 +85,7 @@ std::vector<Baseline> Answer::baselines(const ImageSet& held_out) const {
 Section Answer::evaluate(const EvaluationRequest& request) {
   const ImageSet& all = things_.images(data_, request.split);
   const ImageSet held_out = all.select(spread_indices(request.max_samples, all.size()));
-  const std::vector<std::string> written = write(held_out, model_.max_text_tokens());
+  const std::vector<std::string> written = write(held_out, prompt(), model_.max_text_tokens());
   const std::vector<std::string> right = answers_of(held_out);
   int64_t count = 0;
   for (size_t i = 0; i < written.size(); ++i) count += written[i] == right[i];

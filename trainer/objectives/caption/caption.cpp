@@ -31,11 +31,13 @@ class Caption : public ReadingObjective {
   Section evaluate(const EvaluationRequest& request) override;
 
  protected:
-  std::vector<int64_t> prompt() const override { return {model_.text().tokens().caption}; }
-  std::string answer(const Sample& sample) const override { return sample.caption(); }
+  Reading reading(const Sample& sample, CounterRng& /*random*/) const override {
+    return {prompt(), model_.encode_cut(sample.caption())};
+  }
   bool keeps_orientation() const override { return true; }
 
  private:
+  std::vector<int64_t> prompt() const { return {model_.text().tokens().caption}; }
   Metric exact_share(const std::string& name, const std::string& label, const ImageSet& images,
                      const std::vector<std::string>& written) const;
 };
@@ -57,8 +59,8 @@ Section Caption::evaluate(const EvaluationRequest& request) {
   const ImageSet unseen = all.select(spread_indices(request.max_samples, all.size()));
   const ImageSet& train = things_.images(data_, "train");
   const ImageSet seen = train.select(spread_indices(unseen.size(), train.size()));
-  const std::vector<std::string> of_unseen = write(unseen, model_.max_text_tokens());
-  const std::vector<std::string> of_seen = write(seen, model_.max_text_tokens());
+  const std::vector<std::string> of_unseen = write(unseen, prompt(), model_.max_text_tokens());
+  const std::vector<std::string> of_seen = write(seen, prompt(), model_.max_text_tokens());
   Section section{.name = name_,
                   .title = "Captions: " + name_,
                   .text = "Captions written from an image's codes by the branch " + branch_name_ +

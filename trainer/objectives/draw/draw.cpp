@@ -52,10 +52,9 @@ Draw::Draw(const ObjectiveContext& context)
       order_seed_(context.order_seed) {
   model_.image_tokenizer().require_image_size(context.run, settings_.data, where_of(context));
   if (!context.for_training) return;
-  train_ = &things_.images(settings_.data, "train");
-  drawn_ = drawn(train_->size());
-  for (const Sample& sample : train_->samples) captions_.push_back(model_.encode(sample.caption()));
-  codes_ = things_.image_codes(model_.image_tokenizer_name(), settings_.data, "train", kViews);
+  train_ = &things_.training_images(settings_.data);
+  if (settings_.samples > 0) drawn_ = drawn(train_->size());
+  inputs_ = ImageInputs(things_, model_.image_tokenizer_name(), settings_.data, kViews);
 }
 
 std::vector<int64_t> Draw::drawn(int64_t size) const {
@@ -66,7 +65,7 @@ std::vector<std::string> Draw::parameter_groups_used() const {
   return {"trunk", branch_group(settings_.branch)};
 }
 
-std::string Draw::data_fingerprint() const { return train_ == nullptr ? "" : train_->fingerprint; }
+std::string Draw::data_fingerprint() const { return train_ == nullptr ? "" : train_->fingerprint(); }
 
 std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   auto batch = std::make_unique<DrawBatch>();
@@ -75,16 +74,20 @@ std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   SequencePacker packer(tokens, model_.image_positions());
   std::vector<int64_t> samples;
   for (int64_t i = 0; i < turn.samples; ++i) {
-    const int64_t sample = drawn_[static_cast<size_t>(
-        sample_at(order_seed_, turn.first_sample() + i, static_cast<int64_t>(drawn_.size())))];
+    const int64_t position = turn.first_sample() + i;
+    const int64_t sample = drawn_.empty() ? train_->sample_at(order_seed_, position)
+                                          : drawn_[static_cast<size_t>(sample_at(
+                                                order_seed_, position, std::ssize(drawn_)))];
     const bool is_dropped = draws.next().dropout < settings_.condition_dropout;
-    packer.add_draw(is_dropped ? std::vector{tokens.null} : captions_[static_cast<size_t>(sample)]);
+    packer.add_draw(is_dropped ? std::vector{tokens.null}
+                               : model_.encode_cut(train_->describe(sample).caption()));
     samples.push_back(sample);
   }
   batch->rows = packer.rows();
   batch->rows.mask.prepare(model_.device());
   batch->target_rows = packer.target_rows();
-  batch->samples = torch::tensor(samples, at::kLong);
+  // A name belongs to one picture: the image as stored.
+  batch->images = inputs_.rows(samples, std::vector<int64_t>(samples.size(), 0));
   batch->counts = {{"", static_cast<double>(packer.target_count()) *
                             static_cast<double>(model_.module()->options().stages)}};
   return batch;
@@ -94,8 +97,7 @@ std::vector<LossTerm> Draw::losses(const ObjectiveBatch& base) {
   const auto& batch = dynamic_cast<const DrawBatch&>(base);
   const at::Device device = model_.device();
   TokenRows rows = model_.to_device(batch.rows);
-  // A name belongs to one picture: the image as stored, (B, P, stages).
-  const at::Tensor codes = codes_.codes.select(0, 0).index_select(0, batch.samples.to(device));
+  const at::Tensor codes = inputs_.codes(batch.images).codes;         // (B, P, stages)
   const at::Tensor sums = sum_codes(model_.codebooks(), codes);  // (S, B, P, C)
   const int64_t stages = sums.size(0), positions = sums.size(2);
   rows.code_sums =

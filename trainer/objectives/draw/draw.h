@@ -7,6 +7,7 @@
 #include "trainer/config/kind_settings.h"
 #include "trainer/models/sequences.h"
 #include "trainer/models/y_decoder.h"
+#include "trainer/named/image_inputs.h"
 #include "trainer/named/named_things.h"
 #include "trainer/objectives/objective.h"
 
@@ -30,10 +31,11 @@ struct DrawSettings : ObjectiveSettings {
 struct DrawBatch : ObjectiveBatch {
   TokenRows rows;          // all but the image inputs
   at::Tensor target_rows;  // (B * positions) int64: rows that predict the codes of a position
-  at::Tensor samples;      // (B) int64
+  ImageRows images;
 
   std::vector<at::Tensor*> tensors() override {
-    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows, &samples};
+    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
+            &images.samples, &images.views,   &images.levels};
   }
 };
 
@@ -64,10 +66,9 @@ class Draw : public Objective {
   YDecoder& model_;
   const int64_t branch_;
   uint64_t seed_, order_seed_;
-  const ImageSet* train_ = nullptr;
-  std::vector<int64_t> drawn_;
-  ImageCodes codes_;                            // of the training images
-  std::vector<std::vector<int64_t>> captions_;  // token ids by sample
+  const TrainingImages* train_ = nullptr;
+  std::vector<int64_t> drawn_;  // empty: all
+  ImageInputs inputs_;
 };
 
 // evaluation.cpp: how likely the true codes are, and what is drawn from names, seen and unseen.

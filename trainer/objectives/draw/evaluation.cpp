@@ -109,7 +109,7 @@ at::Tensor Evaluation::teacher_forced(const ImageSet& set) {
         SequencePacker packer(model_.text().tokens(), positions);
         for (int64_t i = 0; i < indices.size(0); ++i) {
           const auto at = static_cast<size_t>(indices[i].item<int64_t>());
-          packer.add_draw(model_.encode(set.samples[at].caption()));
+          packer.add_draw(model_.encode_cut(set.samples[at].caption()));
         }
         TokenRows rows = model_.to_device(packer.rows());
         const at::Tensor codes = codes_of(set, indices).narrow(2, 0, stages);

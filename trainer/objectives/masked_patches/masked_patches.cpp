@@ -66,12 +66,10 @@ MaskedPatchesObjective::MaskedPatchesObjective(const ObjectiveContext& context)
   heads_->to(things_.device());
   teacher_mean_ = at::zeros({options.teacher_channels});
   if (!context.for_training) return;
-  train_ = &things_.images(settings_.data, "train");
+  train_ = &things_.training_images(settings_.data);
   if (settings_.teacher.empty()) return;
-  const TeacherFeatures& teacher =
-      model_.teacher_of(things_, settings_.teacher, settings_.data, "train", settings_.flip);
-  teacher_ = teacher.features;
-  teacher_mean_.copy_(teacher.mean);
+  teacher_ = TeacherTargets(things_, model_, settings_.teacher, settings_.data, settings_.flip);
+  teacher_mean_.copy_(teacher_.mean());
 }
 
 std::vector<LossSpec> MaskedPatchesObjective::loss_specs() const {
@@ -93,7 +91,7 @@ TensorMap MaskedPatchesObjective::state() {
 }
 
 std::string MaskedPatchesObjective::data_fingerprint() const {
-  return train_ == nullptr ? "" : train_->fingerprint;
+  return train_ == nullptr ? "" : train_->fingerprint();
 }
 
 std::unique_ptr<ObjectiveBatch> MaskedPatchesObjective::load(const Turn& turn) {
@@ -106,18 +104,16 @@ std::unique_ptr<ObjectiveBatch> MaskedPatchesObjective::load(const Turn& turn) {
   for (int64_t i = 0; i < count; ++i) {
     const int64_t position = turn.first_sample() + i;
     const StreamedImage image =
-        image_at(seed_, order_seed_, position, train_->size(), settings_.flip);
-    const at::Tensor levels = train_->levels[image.index];
+        image_at(seed_, order_seed_, position, *train_, settings_.flip);
+    const at::Tensor levels = train_->levels(image.index);
     batch->images[i].copy_(image.mirrored ? levels.flip({2}) : levels);
-    if (teacher_.defined()) {
-      batch->teacher[i].copy_(teacher_[image.index][image.mirrored ? 1 : 0]);
-    }
+    teacher_.load(image.index, image.mirrored, batch->teacher[i]);
     fill_noise(noise[i], seed_, combine_streams(kMaskStream, static_cast<uint64_t>(position)));
   }
   batch->images.div_(127.5).sub_(1.0);
   batch->grid =
       make_visible_grid(mask_from_noise(noise, keep_).visible().contiguous(), options.latent_size);
-  const double taught = teacher_.defined() ? 1.0 : 0.0;  // no targets without a teacher
+  const double taught = teacher_.is_there() ? 1.0 : 0.0;  // no targets without a teacher
   const auto pixels = static_cast<double>(batch->images.numel());
   batch->counts = {{"mimic", taught * static_cast<double>(count * keep_)},
                    {"reconstruct", pixels * static_cast<double>(positions - keep_) /
@@ -135,9 +131,12 @@ VisibleGrid MaskedPatchesObjective::grid_on_device(VisibleGrid grid) const {
 std::vector<LossTerm> MaskedPatchesObjective::losses(const ObjectiveBatch& base) {
   const auto& batch = dynamic_cast<const MaskedPatchesBatch&>(base);
   const at::Device device = things_.device();
-  const MaskedPatchesLosses result = heads_->losses(
-      model_.module()->encoder, image_to_patches(batch.images.to(device, /*non_blocking=*/true)),
-      grid_on_device(batch.grid), batch.teacher.to(device, /*non_blocking=*/true));
+  const at::Tensor images = batch.images.to(device, /*non_blocking=*/true);
+  const at::Tensor teacher =
+      teacher_.of(batch.teacher.to(device, /*non_blocking=*/true), images);
+  const MaskedPatchesLosses result =
+      heads_->losses(model_.module()->encoder, image_to_patches(images),
+                     grid_on_device(batch.grid), teacher);
   return {{"mimic", result.mimic}, {"reconstruct", result.reconstruct}};
 }
 

@@ -66,12 +66,10 @@ ResidualEvolution::ResidualEvolution(const ObjectiveContext& context)
   teacher_mean_ = at::zeros({options.teacher_channels});
   statistics_ = model_.module()->quantizer->new_statistics();
   if (!context.for_training) return;
-  train_ = &things_.images(settings_.data, "train");
+  train_ = &things_.training_images(settings_.data);
   if (!has_teacher()) return;
-  const TeacherFeatures& teacher = model_.teacher_of(things_, settings_.teacher, settings_.data,
-                                                     "train", /*mirrored=*/settings_.flip);
-  teacher_ = teacher.features;
-  teacher_mean_.copy_(teacher.mean);
+  teacher_ = TeacherTargets(things_, model_, settings_.teacher, settings_.data, settings_.flip);
+  teacher_mean_.copy_(teacher_.mean());
 }
 
 std::vector<LossSpec> ResidualEvolution::loss_specs() const {
@@ -85,7 +83,7 @@ std::vector<std::string> ResidualEvolution::parameter_groups_used() const {
 }
 
 std::string ResidualEvolution::data_fingerprint() const {
-  return train_ == nullptr ? "" : train_->fingerprint;
+  return train_ == nullptr ? "" : train_->fingerprint();
 }
 
 std::unique_ptr<ObjectiveBatch> ResidualEvolution::load(const Turn& turn) {
@@ -99,12 +97,10 @@ std::unique_ptr<ObjectiveBatch> ResidualEvolution::load(const Turn& turn) {
   inputs.teacher = at::zeros({count, positions / 4, options.teacher_channels}, at::kBFloat16);
   for (int64_t i = 0; i < count; ++i) {
     StreamedImage image =
-        image_at(seed_, order_seed_, turn.first_sample() + i, train_->size(), settings_.flip);
-    const at::Tensor levels = train_->levels[image.index];
+        image_at(seed_, order_seed_, turn.first_sample() + i, *train_, settings_.flip);
+    const at::Tensor levels = train_->levels(image.index);
     inputs.images[i].copy_(image.mirrored ? levels.flip({2}) : levels);
-    if (teacher_.defined()) {
-      inputs.teacher[i].copy_(teacher_[image.index][image.mirrored ? 1 : 0]);
-    }
+    teacher_.load(image.index, image.mirrored, inputs.teacher[i]);
     inputs.pixel_depth[i] =
         random_depth(image.random, settings_.all_pixel_stages, options.pixel_stages);
     inputs.semantic_depth[i] = random_depth(image.random, settings_.all_stages, options.stages());
@@ -114,7 +110,7 @@ std::unique_ptr<ObjectiveBatch> ResidualEvolution::load(const Turn& turn) {
 
   const auto pixels = static_cast<double>(inputs.images.numel());
   const auto rows = static_cast<double>(count * positions);
-  const double taught = teacher_.defined() ? 1.0 : 0.0;  // no targets without a teacher
+  const double taught = teacher_.is_there() ? 1.0 : 0.0;  // no targets without a teacher
   batch->counts = {
       {"pixel", pixels},
       {"commitment", rows * static_cast<double>(options.stages() * options.latent_channels)},
@@ -146,6 +142,7 @@ std::vector<LossTerm> ResidualEvolution::losses(const ObjectiveBatch& base) {
        {&inputs.images, &inputs.pixel_depth, &inputs.semantic_depth, &inputs.teacher}) {
     *tensor = tensor->to(device, /*non_blocking=*/true);
   }
+  inputs.teacher = teacher_.of(inputs.teacher, inputs.images);
   TokenizerLosses result = model_.module()->losses(inputs);
   model_.module()->quantizer->add_statistics(result.latents, result.quantized,
                                              batch.candidate_rows.to(device), statistics_);

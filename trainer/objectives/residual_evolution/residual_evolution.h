@@ -7,6 +7,7 @@
 #include "trainer/config/kind_settings.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/named/named_things.h"
+#include "trainer/named/teacher_targets.h"
 #include "trainer/objectives/objective.h"
 
 namespace espalier {
@@ -69,8 +70,8 @@ class ResidualEvolution : public Objective {
   NamedThings& things_;
   ResidualImageTokenizer& model_;
   uint64_t seed_, order_seed_;
-  const ImageSet* train_ = nullptr;
-  at::Tensor teacher_;       // (N, views, positions / 4, C) bf16 of the training images, centred
+  const TrainingImages* train_ = nullptr;
+  TeacherTargets teacher_;
   at::Tensor teacher_mean_;  // (C) over the training images
   at::Tensor statistics_;    // of this step's vectors, for the codebooks
 };

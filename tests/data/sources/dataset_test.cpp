@@ -1,4 +1,4 @@
-#include "data/shards/shard_dataset.h"
+#include "data/sources/dataset.h"
 
 #include <set>
 #include <thread>
@@ -14,7 +14,7 @@ namespace {
 
 const std::string kTrain = source_path("data/emoji/emoji-32-train-*.tar");
 const std::string kTest = source_path("data/emoji/emoji-32-test.tar");
-const ShardDatasetOptions kSkip = {.skip_bad_samples = true};
+const DatasetOptions kSkip = {.skip_bad_samples = true};
 
 std::string fields_of(const std::string& caption) { return R"({"caption":")" + caption + "\"}"; }
 
@@ -28,20 +28,20 @@ class Shards : public ::testing::Test {
   std::string shard(const std::string& members, const std::string& name = "s.tar") const {
     return folder_.write(name, members + tar_end());
   }
-  static std::string error_of(const std::string& path, const ShardDatasetOptions& options = {}) {
-    return message_of<DataError>([&] { ShardDataset({path}, options); });
+  static std::string error_of(const std::string& path, const DatasetOptions& options = {}) {
+    return message_of<DataError>([&] { Dataset({path}, options); });
   }
   TemporaryFolder folder_;
 };
 
 TEST(EmojiShards, HoldTheSplitsOfTheDocumentation) {
-  EXPECT_EQ(ShardDataset({kTrain}).size(), 1517);
-  EXPECT_EQ(ShardDataset({source_path("data/emoji/emoji-32-validation.tar")}).size(), 175);
-  EXPECT_EQ(ShardDataset({kTest}).size(), 178);
+  EXPECT_EQ(Dataset({kTrain}).size(), 1517);
+  EXPECT_EQ(Dataset({source_path("data/emoji/emoji-32-validation.tar")}).size(), 175);
+  EXPECT_EQ(Dataset({kTest}).size(), 178);
 }
 
 TEST(EmojiShards, NoCodePointsOrCaptionsAreInTwoSplits) {
-  const ShardDataset all({source_path("data/emoji/emoji-32-*.tar")});
+  const Dataset all({source_path("data/emoji/emoji-32-*.tar")});
   std::set<std::string> captions;
   std::set<std::string> codepoints;
   std::set<std::string> keys;
@@ -57,7 +57,7 @@ TEST(EmojiShards, NoCodePointsOrCaptionsAreInTwoSplits) {
 }
 
 TEST(EmojiShards, CarryEveryField) {
-  const Sample emoji = ShardDataset({kTrain}).get(0);
+  const Sample emoji = Dataset({kTrain}).get(0);
   EXPECT_EQ(emoji.key, "00000");
   EXPECT_EQ(emoji.caption(), "grinning face");
   EXPECT_EQ(emoji.texts("keywords"), (std::vector<std::string>{"face", "grin"}));
@@ -71,7 +71,7 @@ TEST(EmojiShards, CarryEveryField) {
 TEST_F(Shards, SamplesComeBackInTheOrderOfShardsAndMembers) {
   const auto first = shard(sample("b", "one") + sample("a", "two"), "1.tar");
   const auto second = shard(sample("b", "three"), "2.tar");
-  const ShardDataset dataset({second, first});
+  const Dataset dataset({second, first});
   EXPECT_EQ(dataset.size(), 3);
   EXPECT_EQ(dataset.get(0).caption(), "three");
   EXPECT_EQ(dataset.get(1).caption(), "one");
@@ -83,7 +83,7 @@ TEST_F(Shards, SamplesComeBackInTheOrderOfShardsAndMembers) {
 TEST_F(Shards, TakeWebp) {
   const auto path = shard(tar_member("a.webp", text_of(encode_webp(test_pattern(6, 5), 90))) +
                           tar_member("a.json", fields_of("x")));
-  const ShardDataset dataset({path});
+  const Dataset dataset({path});
   ASSERT_EQ(dataset.size(), 1);
   EXPECT_EQ(dataset.get(0).image.width, 6);
   EXPECT_EQ(dataset.get(0).image.height, 5);
@@ -93,7 +93,7 @@ TEST_F(Shards, TakeJpegAndIgnoreOtherMembers) {
   const auto path = shard(tar_member("f/a.jpg", text_of(jpeg_of(6, 6, 3, test_pattern(6, 6).rgb))) +
                           tar_member("f/a.txt", "ignored") + tar_member("README", "ignored") +
                           tar_member("f/a.json", R"({"caption":"x","keywords":null,"score":3})"));
-  const ShardDataset dataset({path});
+  const Dataset dataset({path});
   ASSERT_EQ(dataset.size(), 1);
   EXPECT_EQ(dataset.get(0).key, "f/a");
   EXPECT_EQ(dataset.get(0).text("group"), "");
@@ -101,7 +101,7 @@ TEST_F(Shards, TakeJpegAndIgnoreOtherMembers) {
 }
 
 TEST_F(Shards, ResizeToTheAskedSize) {
-  const ShardDataset dataset({shard(sample("a"))}, {.image_size = 4});
+  const Dataset dataset({shard(sample("a"))}, {.image_size = 4});
   EXPECT_EQ(dataset.get(0).image.rgb, resize(test_pattern(6, 6), 4, 4).rgb);
 }
 
@@ -114,7 +114,7 @@ TEST_F(Shards, APatternThatMatchesNothingIsNamed) {
 }
 
 TEST_F(Shards, AnEmptyListOrSplitIsRefused) {
-  EXPECT_THROW(ShardDataset({}), DataError);
+  EXPECT_THROW(Dataset({}), DataError);
   const auto path = shard(tar_member("README", "nothing here"));
   expect_contains(error_of(path), {path, "no samples"});
 }
@@ -147,7 +147,7 @@ TEST_F(Shards, BadSamplesAreSkippedCountedAndNamedOnlyWhenAllowed) {
       tar_member("bytes.png", png) + tar_member("bytes.json", fields_of("\xFF")) +
       tar_member("alone.png", png) + tar_member("blind.json", fields_of("x")));
 
-  const ShardDataset dataset({path}, kSkip);
+  const Dataset dataset({path}, kSkip);
 
   EXPECT_EQ(dataset.size(), 1);
   EXPECT_EQ(dataset.get(0).key, "good");
@@ -168,7 +168,7 @@ TEST_F(Shards, BadSamplesAreSkippedCountedAndNamedOnlyWhenAllowed) {
     expect_contains(dataset.bad().messages[i], {path});
     expect_contains(dataset.bad().messages[i], expected[i]);
   }
-  EXPECT_THROW(ShardDataset({path}), DataError);
+  EXPECT_THROW(Dataset({path}), DataError);
 }
 
 TEST_F(Shards, ASplitWhoseSamplesAreAllBadIsRefused) {
@@ -179,13 +179,13 @@ TEST_F(Shards, ASplitWhoseSamplesAreAllBadIsRefused) {
 TEST_F(Shards, ARepeatedMemberIsBad) {
   const auto path = shard(sample("a", "first") + sample("a", "second"));
   expect_contains(error_of(path), {"a.png", "repeats"});
-  const ShardDataset dataset({path}, kSkip);
+  const Dataset dataset({path}, kSkip);
   EXPECT_EQ(dataset.bad().count, 2);
   EXPECT_EQ(dataset.get(0).caption(), "first");
 }
 
 TEST_F(Shards, RequiredFieldsAreDemanded) {
-  ShardDatasetOptions options;
+  DatasetOptions options;
   options.required_fields = {"caption", "group"};
   expect_contains(error_of(shard(sample("a")), options), {"a.json", "\"group\" is missing"});
 }
@@ -194,7 +194,7 @@ TEST_F(Shards, WithoutDecodingOnOpenDamageFurtherInIsFoundByGet) {
   const std::string png = text_of(encode_png(test_pattern(6, 6)));
   const auto path =
       shard(tar_member("a.png", png.substr(0, 60)) + tar_member("a.json", fields_of("x")));
-  const ShardDataset dataset({path}, {.decode_on_open = false});
+  const Dataset dataset({path}, {.decode_on_open = false});
   EXPECT_EQ(dataset.size(), 1);
   EXPECT_THROW(dataset.get(0), DataError);
 }
@@ -203,15 +203,15 @@ TEST_F(Shards, FingerprintDependsOnContentsAndNotOnNames) {
   const auto first = shard(sample("a", "x"), "1.tar");
   const auto copy = shard(sample("a", "x"), "2.tar");
   const auto other = shard(sample("a", "y"), "3.tar");
-  const std::string fingerprint = ShardDataset({first}).fingerprint();
+  const std::string fingerprint = Dataset({first}).fingerprint();
   EXPECT_EQ(fingerprint.size(), 32U);
-  EXPECT_EQ(fingerprint, ShardDataset({copy}).fingerprint());
-  EXPECT_NE(fingerprint, ShardDataset({other}).fingerprint());
-  EXPECT_NE(ShardDataset({first, other}).fingerprint(), ShardDataset({other, first}).fingerprint());
+  EXPECT_EQ(fingerprint, Dataset({copy}).fingerprint());
+  EXPECT_NE(fingerprint, Dataset({other}).fingerprint());
+  EXPECT_NE(Dataset({first, other}).fingerprint(), Dataset({other, first}).fingerprint());
 }
 
 TEST_F(Shards, ThreadsReadAtTheSameTime) {
-  const ShardDataset dataset({kTest});
+  const Dataset dataset({kTest});
   std::vector<std::vector<uint8_t>> alone;
   for (int64_t i = 0; i < dataset.size(); ++i) alone.push_back(dataset.get(i).image.rgb);
   std::atomic<int> wrong{0};

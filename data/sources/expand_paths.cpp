@@ -1,10 +1,11 @@
 #include <glob.h>
 
 #include <algorithm>
+#include <sstream>
 #include <string_view>
 
 #include "data/errors.h"
-#include "data/shards/shard_dataset.h"
+#include "data/sources/dataset.h"
 
 namespace espalier {
 namespace {
@@ -16,7 +17,7 @@ bool is_number(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Expands the first {00000..00012} of a pattern; the width of the first number is kept.
+// Expands the first {00000..00012}; the width of the first number is kept.
 std::vector<std::string> expand_range(const std::string& pattern) {
   const size_t open = pattern.find('{');
   const size_t dots = pattern.find("..", open == std::string::npos ? 0 : open);
@@ -29,7 +30,7 @@ std::vector<std::string> expand_range(const std::string& pattern) {
   const int64_t begin = std::stoll(first);
   const int64_t end = std::stoll(last);
   if (end < begin || end - begin >= kMaxShards)
-    throw DataError("shard range {" + first + ".." + last + "} in " + pattern +
+    throw DataError("range {" + first + ".." + last + "} in " + pattern +
                     " counts down or is too long");
   std::vector<std::string> paths;
   for (int64_t number = begin; number <= end; ++number) {
@@ -38,6 +39,38 @@ std::vector<std::string> expand_range(const std::string& pattern) {
     paths.push_back(pattern.substr(0, open) + digits + pattern.substr(close + 1));
   }
   return paths;
+}
+
+// Expands every {a,b} and {0..9}, also one inside another pattern's results.
+std::vector<std::string> expand_braces(const std::string& pattern) {
+  std::vector<std::string> done, todo = {pattern};
+  while (!todo.empty()) {
+    const std::string next = std::move(todo.back());
+    todo.pop_back();
+    const size_t open = next.find('{');
+    const size_t close = next.find('}', open == std::string::npos ? 0 : open);
+    std::vector<std::string> expanded;
+    if (open != std::string::npos && close != std::string::npos) {
+      const std::string inside = next.substr(open + 1, close - open - 1);
+      if (inside.find(',') != std::string::npos) {
+        std::istringstream list(inside);
+        for (std::string item; std::getline(list, item, ',');) {
+          expanded.push_back(next.substr(0, open) + item + next.substr(close + 1));
+        }
+      } else {
+        expanded = expand_range(next);
+      }
+    }
+    if (expanded.empty() || expanded == std::vector{next}) {
+      done.push_back(next);
+    } else {
+      todo.insert(todo.end(), expanded.rbegin(), expanded.rend());
+    }
+    if (std::ssize(done) + std::ssize(todo) > kMaxShards) {
+      throw DataError("the braces of " + pattern + " stand for more than a million paths");
+    }
+  }
+  return done;
 }
 
 std::vector<std::string> expand_wildcards(const std::string& pattern) {
@@ -54,10 +87,10 @@ std::vector<std::string> expand_wildcards(const std::string& pattern) {
 
 }  // namespace
 
-std::vector<std::string> expand_shard_paths(const std::vector<std::string>& patterns) {
+std::vector<std::string> expand_paths(const std::vector<std::string>& patterns) {
   std::vector<std::string> paths;
   for (const std::string& pattern : patterns) {
-    for (const std::string& ranged : expand_range(pattern)) {
+    for (const std::string& ranged : expand_braces(pattern)) {
       const auto matched = expand_wildcards(ranged);
       paths.insert(paths.end(), matched.begin(), matched.end());
     }

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+#include "data/sources/dataset.h"
+#include "trainer/named/image_set.h"
+
+namespace espalier {
+
+// The training split as objectives go through it: from memory where its pictures fit
+// (data.NAME.memory_mib), else each read from disk when its turn comes. Any thread may call.
+class TrainingImages {
+ public:
+  // Of two, the one that is not null. Both outlive this.
+  TrainingImages(const ImageSet* in_memory, const Dataset* on_disk, const DataConfig& config);
+
+  int64_t size() const;
+  const std::string& fingerprint() const;
+  bool is_in_memory() const { return in_memory_ != nullptr; }
+
+  // The sample at a position of the endless stream that `order_seed` names: every epoch a
+  // permutation; in windows of data.NAME.shuffle_window samples where there is such.
+  int64_t sample_at(uint64_t order_seed, int64_t position) const;
+
+  Sample describe(int64_t index) const;     // without its picture
+  at::Tensor levels(int64_t index) const;  // (3, S, S) uint8
+
+ private:
+  const ImageSet* in_memory_;
+  const Dataset* on_disk_;
+  int64_t image_size_, window_;
+  bool skips_bad_;
+};
+
+}  // namespace espalier
