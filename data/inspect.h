@@ -22,7 +22,7 @@ struct DataStatistics {
   std::vector<std::string> shards;
   int64_t shard_bytes = 0;
   int64_t samples = 0;
-  int64_t looked_at = 0;  // of these, evenly spread: what the rest tells
+  int64_t looked_at = 0;                  // of these, evenly spread: what the rest tells
   std::map<std::string, int64_t> fields;  // samples that say something under each name
   std::vector<std::string> notes;         // files that are not read
   int64_t bad_samples = 0;

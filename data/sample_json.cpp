@@ -85,9 +85,8 @@ std::vector<Message> messages_of(const json& list, const std::string& name) {
 
 bool says_something(const Sample& sample, const std::string& field) {
   if (field == "messages") {
-    return std::any_of(
-        sample.messages.begin(), sample.messages.end(),
-        [](const Message& m) { return m.role == "assistant" && !m.text.empty(); });
+    return std::any_of(sample.messages.begin(), sample.messages.end(),
+                       [](const Message& m) { return m.role == "assistant" && !m.text.empty(); });
   }
   return !sample.text(field).empty();
 }

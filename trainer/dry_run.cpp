@@ -10,9 +10,12 @@
 
 #include <torch/torch.h>
 
+#include "comm/transport/nccl_communicator.h"
 #include "comm/transport/single_communicator.h"
 #include "trainer/errors.h"
+#include "trainer/host/backend_choice.h"
 #include "trainer/host/device.h"
+#include "trainer/memory_need.h"
 #include "trainer/named/named_things.h"
 #include "trainer/named/open_dataset.h"
 #include "trainer/stage.h"
@@ -132,13 +135,18 @@ void report_stage(const Stage& stage, const Memory& memory, int world_size,
 std::string dry_run(const RunConfig& config, int world_size) {
   std::ostringstream report;
   validate_for_world(config, world_size);
+  const at::Device device = choose_device(config.compute, 0);
+  choose_backend(
+      config.compute,
+      {.world_size = world_size, .is_on_gpu = device.is_cuda(), .has_nccl = nccl_is_available()});
+  require_memory(config);
   const fs::path folder = writable_ancestor(config.directory);
   check_teachers(config);
   check_data(config, report);
   check_episodes(config, report);
 
   const auto comm = make_single_communicator();
-  NamedThings things(config, *comm, choose_device(config.compute, 0), /*for_training=*/false);
+  NamedThings things(config, *comm, device, /*for_training=*/false);
   std::map<std::string, double> trained;  // bytes of each model's state
   double largest_checkpoint = 0;
   for (const StageConfig& stage_config : config.stages) {

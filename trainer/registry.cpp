@@ -10,8 +10,7 @@ namespace espalier {
 #define ESPALIER_ROOMS(room)                                                                \
   room(residual_image_tokenizer) room(y_decoder) room(world_model) room(efficientnet_lite0) \
       room(residual_evolution) room(masked_patches) room(caption) room(answer) room(draw)   \
-      room(converse)  \
-          room(world_model_objective)
+          room(converse) room(world_model_objective)
 
 #define ESPALIER_DECLARE(kind) void add_##kind(Registry&);
 ESPALIER_ROOMS(ESPALIER_DECLARE)

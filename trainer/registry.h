@@ -28,6 +28,11 @@ struct ModelKind {
   // `things` has what the model reads frozen: other models, text tokenizers.
   std::function<std::unique_ptr<Model>(const ModelConfig&, NamedThings& things)> make;
   std::vector<BranchInfo> (*branches)(const ModelConfig&) = nullptr;  // null = it has none
+  // ConfigError when an objective's data set is not for such a model. Null = any is.
+  void (*check_data)(const RunConfig&, const ModelConfig&, const std::string& data,
+                     const std::string& asked_by) = nullptr;
+  // A lower bound of the numbers that it keeps, from its settings alone. Null = nobody knows.
+  double (*least_numbers)(const ModelConfig&) = nullptr;
 
   // ConfigError when the model has no such branch, or one that predicts something else.
   void check_branch(const ModelConfig& model, const BranchInfo& wanted,

@@ -21,6 +21,7 @@
 #include "trainer/record/metrics.h"
 #include "trainer/record/run_directory.h"
 #include "trainer/record/run_state.h"
+#include "trainer/run_evaluation.h"
 #include "trainer/update/precision.h"
 #include "trainer/update/step_loop.h"
 
@@ -30,10 +31,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // One call of run_training() on one rank.
 class TrainingRun {
@@ -60,12 +57,13 @@ class TrainingRun {
                        std::optional<LoadedCheckpoint>& checkpoint);
   void resume(const LoadedCheckpoint& checkpoint, const RunPosition& position, Stage& stage,
               StepLoop& loop);
-  RunOutcome train(Stage& stage, StepLoop& loop, RunPosition position);
+  RunOutcome train(Stage& stage, StepLoop& loop, RunEvaluation& evaluation, RunPosition position);
   RunOutcome stop(Stage& stage, StepLoop& loop, const RunPosition& position);
-  void evaluate_with_averages(Stage& stage, StepLoop& loop, int64_t step);
-  void save(const RunPosition& position, Stage& stage, const StepLoop* loop);
-  void finish_stage(size_t index, Stage& stage, StepLoop& loop);
-  void evaluate(Stage& stage, int64_t step, bool is_final);
+  RunEvaluation evaluation_of(Stage& stage);
+  RunEvaluation::Verdict evaluate_with_averages(Stage& stage, StepLoop& loop,
+                                                RunEvaluation& evaluation);
+  void save(const RunPosition& position, Stage& stage, const StepLoop* loop, bool is_best = false);
+  void finish_stage(size_t index, Stage& stage, StepLoop& loop, RunEvaluation& evaluation);
   bool is_evaluated(size_t index);
   int64_t steps_before(size_t index) const;
   size_t index_of(const Stage& stage) const;
@@ -195,7 +193,7 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
   if (position.is_complete) {
     restore_objectives(*checkpoint, stage);
     checkpoint.reset();
-    evaluate(stage, position.stage_step, /*is_final=*/true);
+    evaluation_of(stage).final(position.stage_step);
     return RunOutcome::kFinished;
   }
   inherit_objectives(left_by_objectives_, stage);
@@ -215,10 +213,14 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
          {"stage", config.name},
          {"stage_step", loop.steps_done()},
          {"precision", resolve_precision(device_.type(), config.precision)}});
-  if (train(stage, loop, position) == RunOutcome::kStopped) return RunOutcome::kStopped;
-  finish_stage(index, stage, loop);
-  event({{"event", "stage_finished"}, {"stage", config.name}, {"seconds", seconds_since(start)}});
-  evaluate(stage, config.steps, /*is_final=*/true);
+  RunEvaluation evaluation = evaluation_of(stage);
+  evaluation.restore(position.best);
+  evaluation.prepare(loop.steps_done() == 0);
+  if (train(stage, loop, evaluation, position) == RunOutcome::kStopped) return RunOutcome::kStopped;
+  finish_stage(index, stage, loop, evaluation);
+  const std::chrono::duration<double> taken = Clock::now() - start;
+  event({{"event", "stage_finished"}, {"stage", config.name}, {"seconds", taken.count()}});
+  evaluation.final(loop.steps_done());
   things_.drop_data();
   return RunOutcome::kFinished;
 }
@@ -227,7 +229,7 @@ void TrainingRun::resume(const LoadedCheckpoint& checkpoint, const RunPosition& 
                          Stage& stage, StepLoop& loop) {
   restore_objectives(checkpoint, stage);
   restore_loop(checkpoint, stage.config(), loop.state());
-  loop.set_position(position.stage_step, position.bad_steps);
+  loop.set_position(position.stage_step, position.bad_steps, position.losses);
   if (stage.data_fingerprint() == position.data_fingerprint) return;
   event({{"event", "data_changed"}, {"stage", stage.config().name}});
   if (is_first()) {
@@ -235,7 +237,8 @@ void TrainingRun::resume(const LoadedCheckpoint& checkpoint, const RunPosition& 
   }
 }
 
-RunOutcome TrainingRun::train(Stage& stage, StepLoop& loop, RunPosition position) {
+RunOutcome TrainingRun::train(Stage& stage, StepLoop& loop, RunEvaluation& evaluation,
+                              RunPosition position) {
   const int64_t steps = stage.config().steps;
   const auto is_due = [&](int64_t every) {
     return every > 0 && loop.steps_done() % every == 0 && loop.steps_done() < steps;
@@ -246,14 +249,19 @@ RunOutcome TrainingRun::train(Stage& stage, StepLoop& loop, RunPosition position
     position.bad_steps = loop.bad_steps();
     if (!trained) return stop(stage, loop, position);
     // Before the checkpoint of the same step: after a kill the run goes on behind it.
+    RunEvaluation::Verdict verdict;
     if (is_due(config_.evaluation.every_steps)) {
       loop.flush_report();
-      evaluate_with_averages(stage, loop, position.stage_step);
+      verdict = evaluate_with_averages(stage, loop, evaluation);
     }
-    if (is_due(config_.checkpoint.every_steps)) {
+    position.best = evaluation.best().state();
+    if (verdict.is_best || is_due(config_.checkpoint.every_steps)) {
       observer_.on_phase(Phase::kCheckpoint);
       loop.flush_report();
-      save(position, stage, &loop);
+      save(position, stage, &loop, verdict.is_best);
+    }
+    if (verdict.stops_early) {
+      break;
     }
   }
   return RunOutcome::kFinished;
@@ -269,35 +277,46 @@ RunOutcome TrainingRun::stop(Stage& stage, StepLoop& loop, const RunPosition& po
   return RunOutcome::kStopped;
 }
 
-void TrainingRun::evaluate_with_averages(Stage& stage, StepLoop& loop, int64_t step) {
+RunEvaluation TrainingRun::evaluation_of(Stage& stage) {
+  return {things_,
+          stage,
+          observer_,
+          {log_.get(), steps_before(index_of(stage)), [this](json entry) { event(entry); }}};
+}
+
+RunEvaluation::Verdict TrainingRun::evaluate_with_averages(Stage& stage, StepLoop& loop,
+                                                           RunEvaluation& evaluation) {
   const auto swap = [&] {
     if (!loop.average().is_on()) return;
     loop.average().swap();
     stage.state_changed();
   };
   swap();
-  evaluate(stage, step, /*is_final=*/false);
+  const RunEvaluation::Verdict verdict = evaluation.interim(loop.steps_done());
   swap();
+  return verdict;
 }
 
 // What a stage leaves: its averaged weights if it has them, and a checkpoint without an optimizer.
-void TrainingRun::finish_stage(size_t index, Stage& stage, StepLoop& loop) {
+void TrainingRun::finish_stage(size_t index, Stage& stage, StepLoop& loop,
+                               RunEvaluation& evaluation) {
   observer_.on_phase(Phase::kCheckpoint);
   loop.flush_report();
   loop.average().adopt();
   stage.state_changed();
+  const bool is_best = evaluation.last_validation(loop.steps_done()).is_best;
+  observer_.on_phase(Phase::kCheckpoint);
   things_.model_changed(stage.config().trains);
   for (const auto& [name, tensor] : below(stage.state(), "objective/")) {
     left_by_objectives_["objective/" + name] = tensor.detach().clone();
   }
-  RunPosition position;
-  position.stage_index = static_cast<int64_t>(index);
-  position.stage_step = config_.stages[index].steps;
-  position.is_complete = true;
-  position.data_fingerprint = stage.data_fingerprint();
-  save(position, stage, nullptr);
-  const bool is_last = index + 1 == config_.stages.size();
-  if (is_last) {
+  // Its steps are fewer than planned where it ended early.
+  const RunPosition position{.stage_index = static_cast<int64_t>(index),
+                             .stage_step = loop.steps_done(),
+                             .is_complete = true,
+                             .data_fingerprint = stage.data_fingerprint()};
+  save(position, stage, nullptr, is_best);
+  if (index + 1 == config_.stages.size()) {
     checkpointer_->finish();  // throws when the result of the run is not on disk
   } else {
     checkpointer_->settle();  // a failure was reported; the next checkpoint may succeed
@@ -305,7 +324,8 @@ void TrainingRun::finish_stage(size_t index, Stage& stage, StepLoop& loop) {
 }
 
 // Models that no stage up to this one trains have their first weights, which the seed gives again.
-void TrainingRun::save(const RunPosition& position, Stage& stage, const StepLoop* loop) {
+void TrainingRun::save(const RunPosition& position, Stage& stage, const StepLoop* loop,
+                       bool is_best) {
   const auto index = static_cast<size_t>(position.stage_index);
   TensorMap all = left_by_objectives_;
   for (size_t i = 0; i < index; ++i) {
@@ -316,29 +336,9 @@ void TrainingRun::save(const RunPosition& position, Stage& stage, const StepLoop
   }
   for (const auto& [name, tensor] : stage.state()) all[name] = tensor;
   if (loop != nullptr) add_loop_state(all, stage.config(), loop->state());
-  checkpointer_->start(all, state_json(position, config_),
-                       steps_before(index) + position.stage_step);
-}
-
-void TrainingRun::evaluate(Stage& stage, int64_t step, bool is_final) {
-  observer_.on_phase(Phase::kEvaluate);
-  const auto start = Clock::now();
-  const std::string& name = stage.config().name;
-  const std::vector<Section> sections =
-      stage.evaluate({.directory = RunDirectory::images(config_.directory),
-                      .picture_prefix = picture_prefix(name, step),
-                      .is_final = is_final,
-                      .split = is_final ? "test" : "validation",
-                      .max_samples = is_final ? 0 : config_.evaluation.max_samples});
-  if (!is_first()) return;
-  const int64_t global_step = steps_before(index_of(stage)) + step;
-  log_->evaluation(name, step, global_step, sections);
-  if (is_final) write_evaluation(config_.directory, name, step, global_step, sections);
-  event({{"event", "evaluation"},
-         {"stage", name},
-         {"stage_step", step},
-         {"is_final", is_final},
-         {"seconds", seconds_since(start)}});
+  json state = state_json(position, config_);
+  if (loop != nullptr) state["losses"] = loop->loss_meter().state();
+  checkpointer_->start(all, state, steps_before(index) + position.stage_step, is_best);
 }
 
 bool TrainingRun::is_evaluated(size_t index) {

@@ -49,8 +49,7 @@ int64_t windowed_sample_at(uint64_t seed, int64_t position, int64_t dataset_size
   const int64_t epoch = position / dataset_size, inside = position % dataset_size;
   const int64_t turn = inside / window;
   const bool is_last = turn >= windows;
-  const int64_t chosen =
-      is_last ? windows : sample_at(seed, epoch * windows + turn, windows);
+  const int64_t chosen = is_last ? windows : sample_at(seed, epoch * windows + turn, windows);
   const int64_t length = is_last ? dataset_size - windows * window : window;
   // A stream of its own for every window of every epoch.
   const uint64_t of_window = combine_streams(

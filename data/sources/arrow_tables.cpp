@@ -103,9 +103,9 @@ void read_csv(const std::string& path, char separator, const OnRow& on_row) {
   auto read = arrow::csv::ReadOptions::Defaults();
   read.use_threads = false;
   // Everything is text: what looks like a number in the first block may be none in a later one.
-  const auto names = value_of(
-      arrow::csv::StreamingReader::Make(arrow::io::default_io_context(), file, read, parse, convert),
-      path);
+  const auto names = value_of(arrow::csv::StreamingReader::Make(arrow::io::default_io_context(),
+                                                                file, read, parse, convert),
+                              path);
   for (const std::string& name : names->schema()->field_names()) {
     convert.column_types[name] = arrow::utf8();
   }

@@ -75,21 +75,20 @@ Dataset::Dataset(const std::vector<std::string>& paths, DatasetOptions options)
     size_ += chosen_[s].empty() ? source.size() : std::ssize(chosen_[s]);
     first_.push_back(size_);
     digests += source.digest();
-    containers_.push_back(source.container().empty()
-                              ? nullptr
-                              : std::make_unique<ReadOnlyFile>(source.container()));
+    containers_.push_back(
+        source.container().empty() ? nullptr : std::make_unique<ReadOnlyFile>(source.container()));
   }
   for (const auto& [from, to] : options_.rename) digests += from + "=" + to + ";";
   fingerprint_ = digest_text(XXH3_128bits(digests.data(), digests.size()));
   if (size_ > 0) return;
-  throw DataError("no samples in " + paths_.front() +
-                  (paths_.size() == 1 ? ""
-                                      : " and " + std::to_string(paths_.size() - 1) + " more") +
-                  (bad_.count == 0 ? ""
-                                   : "; " + std::to_string(bad_.count) +
-                                         " bad, the first: " + bad_.messages.front()) +
-                  ". A sample is a picture (PNG, JPEG or WebP) with a .json or .txt of the same "
-                  "name, or a row of a table that names its picture.");
+  throw DataError(
+      "no samples in " + paths_.front() +
+      (paths_.size() == 1 ? "" : " and " + std::to_string(paths_.size() - 1) + " more") +
+      (bad_.count == 0
+           ? ""
+           : "; " + std::to_string(bad_.count) + " bad, the first: " + bad_.messages.front()) +
+      ". A sample is a picture (PNG, JPEG or WebP) with a .json or .txt of the same "
+      "name, or a row of a table that names its picture.");
 }
 
 std::string Dataset::renamed(const std::string& field) const {

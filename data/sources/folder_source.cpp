@@ -68,7 +68,8 @@ void add(const std::string& key, const Parts& parts, const fs::path& root,
     const std::string text = read_text(*parts.json);
     fields = parse_object({reinterpret_cast<const uint8_t*>(text.data()), text.size()}, name);
   }
-  if (parts.txt && !fields.contains("caption")) fields["caption"] = caption_of(read_text(*parts.txt));
+  if (parts.txt && !fields.contains("caption"))
+    fields["caption"] = caption_of(read_text(*parts.txt));
   const fs::path parent = fs::path(key).parent_path();
   if (!parent.empty() && !fields.contains("folder")) fields["folder"] = parent.filename().string();
   const ReadOnlyFile picture(parts.picture->string());
@@ -97,8 +98,8 @@ void index_folder(const std::string& path, const BuildOptions& options, SourceIn
     if (options.on_samples && index.size() % 1000 == 0) options.on_samples(index.size());
   }
   if (texts_alone > 0) {
-    index.note(std::to_string(texts_alone) + " text files without a picture are not read, such as " +
-               first_alone);
+    index.note(std::to_string(texts_alone) +
+               " text files without a picture are not read, such as " + first_alone);
   }
 }
 

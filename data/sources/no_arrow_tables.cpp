@@ -6,9 +6,10 @@ namespace espalier {
 namespace {
 
 [[noreturn]] void refuse(const std::string& path) {
-  throw DataError(path +
-                  ": this build has no Arrow, which reads CSV and Parquet; run launch/bootstrap and "
-                  "build again, or make it JSONL");
+  throw DataError(
+      path +
+      ": this build has no Arrow, which reads CSV and Parquet; run launch/bootstrap and "
+      "build again, or make it JSONL");
 }
 
 }  // namespace

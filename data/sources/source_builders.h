@@ -14,7 +14,7 @@
 
 namespace espalier {
 
-inline constexpr int64_t kMaxTextBytes = int64_t{1} << 20;     // of what is written about a picture
+inline constexpr int64_t kMaxTextBytes = int64_t{1} << 20;  // of what is written about a picture
 inline constexpr int64_t kMaxPictureBytes = int64_t{256} << 20;
 
 // How a source is looked through. Rejected samples are counted in the index; whether they end the
@@ -45,8 +45,8 @@ void index_table(const std::string& path, const BuildOptions& options, SourceInd
 
 // For the functions above.
 //
-// Whether `size` bytes from `offset` are a picture that can be read; its digest. DataError when not.
-// Without options.decode only the beginning is read.
+// Whether `size` bytes from `offset` are a picture that can be read; its digest. DataError when
+// not. Without options.decode only the beginning is read.
 uint64_t check_picture(const ReadOnlyFile& file, int64_t offset, int64_t size,
                        const BuildOptions& options, const std::string& name);
 // The same of bytes that are in memory.

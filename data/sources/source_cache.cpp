@@ -37,8 +37,10 @@ Form form_of(const std::string& path) {
   }
   if (fs::is_directory(path)) return Form::kFolder;
   if (!fs::exists(path)) {
-    throw DataError(path + ": there is no such file or folder. Check the path and the working "
-                    "directory (" + fs::current_path().string() + ").");
+    throw DataError(path +
+                    ": there is no such file or folder. Check the path and the working "
+                    "directory (" +
+                    fs::current_path().string() + ").");
   }
   const std::string name = lower_case(path);
   if (name.ends_with(".tar")) return Form::kTar;
@@ -51,12 +53,13 @@ Form form_of(const std::string& path) {
   if (ends_with_any(name, {".png", ".jpg", ".jpeg", ".webp"})) {
     throw DataError(path + " is one picture; name the folder it lies in, a tar, or a table");
   }
-  throw DataError(path + ": not a form of data that is read: .tar, .tar.gz, a folder, .csv, .tsv, "
+  throw DataError(path +
+                  ": not a form of data that is read: .tar, .tar.gz, a folder, .csv, .tsv, "
                   ".jsonl, .json, .parquet");
 }
 
 json stat_of(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::stat(path.c_str(), &status) != 0) throw DataError(path + ": cannot be read");
   return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
@@ -65,8 +68,8 @@ json stat_of(const std::string& path) {
 json folder_state(const std::string& path, int64_t* bytes) {
   uint64_t sum = 0;
   int64_t files = 0;
-  for (const auto& found : fs::recursive_directory_iterator(
-           path, fs::directory_options::follow_directory_symlink)) {
+  for (const auto& found :
+       fs::recursive_directory_iterator(path, fs::directory_options::follow_directory_symlink)) {
     if (!found.is_regular_file()) continue;
     const std::string line = found.path().string() + stat_of(found.path()).dump();
     sum += XXH3_64bits(line.data(), line.size());

@@ -137,10 +137,9 @@ void SourceIndexWriter::add(const json& text, std::vector<std::string> said, int
   if (is_new) parts_->sets.push_back({std::move(said), 0, size()});
   ++parts_->sets[found->second].count;
   const std::string line = text.dump(-1, ' ', false, json::error_handler_t::replace);
-  parts_->entries.push_back({image_offset,
-                             static_cast<int64_t>(sizeof(Header) + parts_->texts.size()),
-                             static_cast<uint32_t>(image_size), static_cast<uint32_t>(line.size()),
-                             found->second, 0});
+  parts_->entries.push_back(
+      {image_offset, static_cast<int64_t>(sizeof(Header) + parts_->texts.size()),
+       static_cast<uint32_t>(image_size), static_cast<uint32_t>(line.size()), found->second, 0});
   parts_->texts += line;
   XXH3_128bits_update(parts_->digest.get(), line.data(), line.size());
   XXH3_128bits_update(parts_->digest.get(), &image_digest, sizeof(image_digest));

@@ -124,11 +124,11 @@ class TableIndexer {
   [[noreturn]] void refuse_without_image(const json& fields, const std::string& name) const {
     std::string there;
     for (const auto& [key, value] : fields.items()) there += (there.empty() ? "" : ", ") + key;
-    throw DataError(name + ": no picture" +
-                    (options_.image_field.empty()
-                         ? " in a column image, file_name, image_path, path"
-                         : " in the column " + options_.image_field) +
-                    "; the columns are " + there + ". Name the right one with data.NAME.image_field");
+    throw DataError(
+        name + ": no picture" +
+        (options_.image_field.empty() ? " in a column image, file_name, image_path, path"
+                                      : " in the column " + options_.image_field) +
+        "; the columns are " + there + ". Name the right one with data.NAME.image_field");
   }
 
   void add_file(TableRow row, const std::string& name) {

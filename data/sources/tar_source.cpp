@@ -7,9 +7,9 @@
 #include <archive_entry.h>
 
 #include "data/errors.h"
+#include "data/sample_json.h"
 #include "data/shards/tar_index.h"
 #include "data/shards/tar_writer.h"
-#include "data/sample_json.h"
 #include "data/sources/source_builders.h"
 
 namespace espalier {

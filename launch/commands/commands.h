@@ -57,6 +57,7 @@ struct CaptionArguments {
   std::string run;
   std::vector<std::string> images;
   std::vector<std::string> sets;
+  bool as_json = false;
 };
 int run_caption(const CaptionArguments& arguments);
 
@@ -68,6 +69,7 @@ struct DrawArguments {
   uint64_t seed = 1;
   int copies = 1;
   int zoom = 4;
+  bool as_json = false;
 };
 int run_draw(const DrawArguments& arguments);
 
@@ -86,7 +88,10 @@ struct MaskArguments {
 };
 int run_mask(const MaskArguments& arguments);
 
-int run_config_explain(const std::string& key, bool markdown);
-int run_doctor();
+int run_config_explain(const std::string& key, bool markdown, bool as_json);
+int run_doctor(bool as_json);
+
+// "espalier 0.1.0 (commit 0123456789ab, LibTorch 2.11.0)"
+std::string program_version();
 
 }  // namespace espalier

@@ -75,7 +75,8 @@ void print(const std::string& name, const DataStatistics& statistics) {
               statistics.shards.size() == 1 ? "" : "s",
               static_cast<double>(statistics.shard_bytes) / 1e6, statistics.fingerprint.c_str());
   if (statistics.looked_at < statistics.samples) {
-    std::printf("  of %lld of them, evenly spread:\n", static_cast<long long>(statistics.looked_at));
+    std::printf("  of %lld of them, evenly spread:\n",
+                static_cast<long long>(statistics.looked_at));
   }
   print_counts("image sizes", statistics.image_sizes, 5);
   print_counts("fields", statistics.fields, 20);
@@ -160,7 +161,11 @@ int run_data_inspect(const InspectArguments& arguments) {
   return kExitDone;
 }
 
-int run_config_explain(const std::string& key, bool markdown) {
+int run_config_explain(const std::string& key, bool markdown, bool as_json) {
+  if (as_json) {
+    std::printf("%s\n", json_text(settings_json(key), 2).c_str());
+    return kExitDone;
+  }
   const std::string text = markdown ? config_reference() : explain_config(key);
   std::fputs(text.c_str(), stdout);
   if (!text.ends_with('\n')) std::fputc('\n', stdout);

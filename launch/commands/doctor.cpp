@@ -2,17 +2,19 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
 #include <sstream>
+#include <utility>
+#include <vector>
 
 #include <ATen/Version.h>
 #include <torch/torch.h>
 #include <torch/version.h>
 
 #include <mpi.h>
+#include <nlohmann/json.hpp>
 
 #include "comm/transport/nccl_communicator.h"
 #include "launch/commands/commands.h"
@@ -21,16 +23,34 @@
 #include "launch/worker/launcher_detection.h"
 #include "models/kernels/cpu_features.h"
 #include "trainer/host/cores.h"
+#include "trainer/host/peak_flops.h"
 #include "trainer/run.h"
 
 namespace espalier {
-namespace fs = std::filesystem;
 
 namespace {
 
-void say(const char* what, const std::string& text) {
-  std::printf("%-14s %s\n", what, text.c_str());
-}
+// Facts in the order in which they are printed; one with no name continues the one before.
+class Facts {
+ public:
+  void say(const std::string& what, const std::string& text) { facts_.emplace_back(what, text); }
+
+  void print() const {
+    for (const auto& [what, text] : facts_) std::printf("%-14s %s\n", what.c_str(), text.c_str());
+  }
+  nlohmann::ordered_json as_json() const {
+    nlohmann::ordered_json all;
+    std::string last;
+    for (const auto& [what, text] : facts_) {
+      if (!what.empty()) all[last = what] = text;
+      if (what.empty()) all[last] = all[last].get<std::string>() + "; " + text;
+    }
+    return all;
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> facts_;
+};
 
 std::string cpuinfo_field(const std::string& name) {
   std::ifstream file("/proc/cpuinfo");
@@ -60,19 +80,6 @@ std::string mpi_version() {
   return version.substr(0, version.find(", package"));
 }
 
-std::vector<std::string> gpu_names() {
-  std::vector<std::string> names;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator("/proc/driver/nvidia/gpus", none)) {
-    std::ifstream file(entry.path() / "information");
-    for (std::string line; std::getline(file, line);) {
-      if (line.starts_with("Model:"))
-        names.push_back(line.substr(line.find_first_not_of(" \t", 6)));
-    }
-  }
-  return names;
-}
-
 std::string gigabytes(int64_t bytes) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.1f GiB", static_cast<double>(bytes) / (1 << 30));
@@ -88,53 +95,70 @@ std::string cuda_state(const std::vector<std::string>& gpus) {
          "for it";
 }
 
-void say_what_will_be_used() {
+Facts what_will_be_used() {
+  Facts facts;
   const bool has_gpu = torch::cuda::is_available();
   if (has_gpu) {
-    say("device", "cuda, because LibTorch sees a GPU; compute.device = \"cpu\" forces the CPU");
+    facts.say("device",
+              "cuda, because LibTorch sees a GPU; compute.device = \"cpu\" forces the CPU");
   } else {
-    say("device", "cpu, because LibTorch sees no GPU");
+    facts.say("device", "cpu, because LibTorch sees no GPU");
   }
-  say("communicator",
-      std::string("one rank: none. Several: ") +
-          (!has_gpu              ? "mpi, because tensors are in host memory"
-           : nccl_is_available() ? "nccl, started through mpi"
-                                 : "mpi, through host memory: this build has no NCCL"));
-  say("threads", std::to_string(usable_cores()) +
-                     " hardware threads are shared by the ranks of a machine; "
-                     "compute.threads_per_rank changes it");
-  say("precision", has_gpu || kernels::bf16_is_fast()
-                       ? "auto = bf16: it is multiplied faster than fp32 here"
-                       : "auto = fp32: this CPU multiplies bf16 no faster");
+  facts.say("communicator",
+            std::string("one rank: none. Several: ") +
+                (!has_gpu              ? "mpi, because tensors are in host memory"
+                 : nccl_is_available() ? "nccl, started through mpi"
+                                       : "mpi, through host memory: this build has no NCCL"));
+  facts.say("threads", std::to_string(usable_cores()) +
+                           " hardware threads are shared by the ranks of a machine; "
+                           "compute.threads_per_rank changes it");
+  facts.say("precision", has_gpu || kernels::bf16_is_fast()
+                             ? "auto = bf16: it is multiplied faster than fp32 here"
+                             : "auto = fp32: this CPU multiplies bf16 no faster");
+  return facts;
+}
+
+Facts what_there_is() {
+  Facts facts;
+  const MachineView machine = this_machine();
+  facts.say("program", program_version());
+  facts.say("cpu", cpuinfo_field("model name"));
+  facts.say("", std::to_string(machine.physical_cores) + " cores, " +
+                    std::to_string(usable_cores()) + " hardware threads that may be used, " +
+                    gigabytes(sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE)) + " memory");
+  facts.say("", cpu_features());
+  facts.say("libtorch", std::string(TORCH_VERSION) + ", kernels " + at::get_cpu_capability() +
+                            ", oneDNN " + (at::globalContext().hasMKLDNN() ? "yes" : "no") +
+                            ", MKL " + (at::globalContext().hasMKL() ? "yes" : "no"));
+  const std::string mpirun = find_program("mpirun");
+  facts.say("mpi", mpi_version());
+  facts.say("mpirun", mpirun.empty()
+                          ? "not on PATH: `espalier launch` needs it (install openmpi-bin)"
+                          : mpirun);
+  const auto gpus = gpu_names();
+  facts.say("gpus", gpus.empty() ? "none seen by a driver" : std::to_string(gpus.size()));
+  for (const auto& name : gpus) facts.say("", name);
+  facts.say("cuda", cuda_state(gpus));
+  facts.say("nccl",
+            nccl_version().empty()
+                ? "not in this build"
+                : nccl_version() + (nccl_is_available() ? "" : ", not used: there is no GPU"));
+  facts.say("launcher", detect_launcher([](const char* name) { return std::getenv(name); }).why);
+  return facts;
 }
 
 }  // namespace
 
-int run_doctor() {
-  const MachineView machine = this_machine();
-  say("program", "espalier " ESPALIER_VERSION);
-  say("cpu", cpuinfo_field("model name"));
-  say("", std::to_string(machine.physical_cores) + " cores, " + std::to_string(usable_cores()) +
-              " hardware threads that may be used, " +
-              gigabytes(sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE)) + " memory");
-  say("", cpu_features());
-  say("libtorch", std::string(TORCH_VERSION) + ", kernels " + at::get_cpu_capability() +
-                      ", oneDNN " + (at::globalContext().hasMKLDNN() ? "yes" : "no") + ", MKL " +
-                      (at::globalContext().hasMKL() ? "yes" : "no"));
-  const std::string mpirun = find_program("mpirun");
-  say("mpi", mpi_version());
-  say("mpirun",
-      mpirun.empty() ? "not on PATH: `espalier launch` needs it (install openmpi-bin)" : mpirun);
-  const auto gpus = gpu_names();
-  say("gpus", gpus.empty() ? "none seen by a driver" : std::to_string(gpus.size()));
-  for (const auto& name : gpus) say("", name);
-  say("cuda", cuda_state(gpus));
-  say("nccl", nccl_version().empty()
-                  ? "not in this build"
-                  : nccl_version() + (nccl_is_available() ? "" : ", not used: there is no GPU"));
-  say("launcher", detect_launcher([](const char* name) { return std::getenv(name); }).why);
+int run_doctor(bool as_json) {
+  const Facts here = what_there_is(), used = what_will_be_used();
+  if (as_json) {
+    const nlohmann::ordered_json all = {{"here", here.as_json()}, {"used", used.as_json()}};
+    std::printf("%s\n", all.dump(2).c_str());
+    return kExitDone;
+  }
+  here.print();
   std::printf("\nwhat will be used, and why\n");
-  say_what_will_be_used();
+  used.print();
   return kExitDone;
 }
 

@@ -27,6 +27,20 @@ InferenceRun load(const std::string& run_directory, const std::vector<std::strin
   return run;
 }
 
+struct Answer {
+  std::string image, text;
+};
+
+// A line each, or a list of objects.
+void print_answers(const std::vector<Answer>& answers, const char* text_key, bool as_json) {
+  json all = json::array();
+  for (const Answer& answer : answers) {
+    all.push_back({{"image", answer.image}, {text_key, answer.text}});
+    if (!as_json) std::printf("%s\t%s\n", answer.image.c_str(), answer.text.c_str());
+  }
+  if (as_json) std::printf("%s\n", json_text(all, 2).c_str());
+}
+
 // "red apple!" -> "red-apple"
 std::string file_stem(const std::string& text) {
   std::string out;
@@ -70,9 +84,10 @@ int run_caption(const CaptionArguments& arguments) {
   std::vector<Image> images;
   for (const auto& path : arguments.images) images.push_back(read_image_file(path));
   const auto captions = caption_images(load(arguments.run, arguments.sets), images);
-  for (size_t i = 0; i < captions.size(); ++i) {
-    std::printf("%s\t%s\n", arguments.images[i].c_str(), captions[i].c_str());
-  }
+  std::vector<Answer> answers;
+  for (size_t i = 0; i < captions.size(); ++i)
+    answers.push_back({arguments.images[i], captions[i]});
+  print_answers(answers, "caption", arguments.as_json);
   return kExitDone;
 }
 
@@ -85,14 +100,16 @@ int run_draw(const DrawArguments& arguments) {
   std::error_code error;
   fs::create_directories(arguments.out, error);
   if (error) throw ConfigError(arguments.out + " cannot be written: " + error.message());
+  std::vector<Answer> answers;
   for (size_t i = 0; i < images.size(); ++i) {
     const auto copy = i % static_cast<size_t>(arguments.copies);
     std::string name = file_stem(texts[i]);
     if (arguments.copies > 1) name += "-" + std::to_string(copy + 1);
     const std::string path = arguments.out + "/" + name + ".png";
     write_png(path, contact_sheet({{images[i]}}, {arguments.zoom, 0}));
-    std::printf("%s\t%s\n", path.c_str(), texts[i].c_str());
+    answers.push_back({path, texts[i]});
   }
+  print_answers(answers, "text", arguments.as_json);
   return kExitDone;
 }
 

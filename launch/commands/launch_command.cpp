@@ -101,6 +101,15 @@ void be_reachable(const std::string& run, CoordinatorSettings& settings) {
   }
 }
 
+// Told at once, where three launches would fail and say why in a log.
+void check_launcher_arguments(LauncherKind launcher, const LaunchArguments& arguments,
+                              const MachineView& machine) {
+  if (launcher != LauncherKind::kMpirun || arguments.launcher_arguments.empty()) return;
+  const std::string why = refused_by_mpirun(arguments.launcher_arguments, machine);
+  if (why.empty()) return;
+  throw ConfigError("--mpirun: " + why + "; `man mpirun` lists what it takes");
+}
+
 // Ends a run that stopped with a checkpoint: in a Slurm job that may, by queueing it again.
 int end_stopped(const std::string& journal, const LaunchArguments& arguments,
                 const CoordinatorSettings& settings) {
@@ -160,6 +169,7 @@ int run_launch(const LaunchArguments& arguments) {
   set_up_hosts(arguments, settings);
   const LauncherChoice launcher =
       choose_launcher(parse_launcher(arguments.launcher), ranks, !hosts.empty(), machine);
+  check_launcher_arguments(launcher.kind, arguments, machine);
   const CoordinatorFiles files(config.directory);
   std::error_code error;
   fs::create_directories(files.run + "/logs", error);

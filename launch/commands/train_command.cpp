@@ -21,6 +21,7 @@
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
 #include "trainer/host/host_memory.h"
+#include "trainer/memory_need.h"
 #include "trainer/run.h"
 
 namespace espalier {
@@ -35,6 +36,7 @@ std::string dump_directory_of(const RunConfig& config) {
 int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserver& observer,
           const std::shared_ptr<CollectiveWatch>& watch) {
   const RunConfig config = load_run_config(arguments.config, arguments.all_sets());
+  require_memory(config);
   if (observer.channel() != nullptr) {
     observer.channel()->set_grace(config.deadline.coordinator_away);
   }

@@ -99,7 +99,9 @@ class CoordinatorService {
 
   int run() {
     files_.write_address(address());
-    status_.say("status page: http://127.0.0.1:" + std::to_string(status_server_.port()) + "/");
+    const std::string port = std::to_string(status_server_.port());
+    status_.say("status page: http://127.0.0.1:" + port + "/; from another machine: ssh -L " +
+                port + ":127.0.0.1:" + port + " " + here_.name);
     wait_for_signal();
     release_signals();
     time_limit_watch_.start();

@@ -21,6 +21,7 @@ std::string first_lines(const std::string& text) {
   return line;
 }
 
+constexpr size_t kShownPath = 120;  // bytes
 constexpr const char* kMakeRoom =
     "see to that disk or make room on it, and start the same command again";
 
@@ -42,6 +43,12 @@ FailureReport describe_failure(const std::exception_ptr& error) {
   } catch (const StorageError& e) {
     return {FailureClass::kStorage, e.what(), kMakeRoom};
   } catch (const std::filesystem::filesystem_error& e) {
+    if (e.code() == std::errc::filename_too_long) {
+      return {
+          FailureClass::kConfig,
+          "a path is too long for a file system: " + e.path1().string().substr(0, kShownPath) + "…",
+          "choose a shorter one"};
+    }
     return {FailureClass::kStorage, e.what(), kMakeRoom};
   } catch (const c10::OutOfMemoryError& e) {
     return {FailureClass::kOutOfMemory, first_lines(e.what_without_backtrace()),

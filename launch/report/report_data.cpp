@@ -147,6 +147,11 @@ void read_evaluations_into(ReportData& data) {
   const std::string folder = data.run_directory + "/evaluation/";
   for (const json& line : read_lines(folder + "history.jsonl")) {
     ReportStage& stage = stage_of(data, line.value("stage", std::string()));
+    const json losses = line.value("validation", json::object());
+    for (const auto& [name, loss] : losses.items()) {
+      if (loss.is_number()) add(named(stage.validation, name), number(line, "step"), loss);
+    }
+    if (line.value("sections", json::array()).empty()) continue;  // losses alone
     stage.sections = sections_from_json(line.value("sections", json()));
     stage.evaluated_step = step_of(line);
   }

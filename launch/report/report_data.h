@@ -20,7 +20,8 @@ struct ReportCurve {
 
 struct ReportStage {
   std::string name;
-  std::vector<ReportCurve> losses;  // one per objective
+  std::vector<ReportCurve> losses;      // one per objective
+  std::vector<ReportCurve> validation;  // "validation/LOSS", of held-out data
   ReportCurve total_loss, learning_rate, grad_norm, samples_per_s;
   double mean_samples_per_s = 0;          // all samples over all time
   std::map<std::string, double> phase_s;  // seconds of training by phase, the whole stage

@@ -42,7 +42,16 @@ std::string training_part(const ReportStage& stage) {
   std::string out = "<h2>Training: " + escape_html(stage.name) + "</h2><div class=\"grid\">";
   int color = 0;
   for (const auto& curve : stage.losses) {
-    out += panel(line_chart(curve, {"loss: " + curve.name, "", true, true, color++}));
+    out += panel(line_chart(curve, {"loss: " + curve.name, "", true, true, color}));
+    for (const auto& held_out : stage.validation) {
+      if (held_out.name != "validation/" + curve.name) continue;
+      out += panel(line_chart(held_out, {held_out.name, "", true, false, color}));
+    }
+    ++color;
+  }
+  for (const auto& held_out : stage.validation) {
+    if (held_out.name != "validation/total") continue;
+    out += panel(line_chart(held_out, {held_out.name, "", true, false, color++}));
   }
   if (stage.losses.size() != 1) {
     out += panel(line_chart(stage.total_loss, {"loss, weighted sum", "", true, true, color++}));

@@ -43,7 +43,7 @@ function show(s){
  if(p){el('done').style.width=(p.total_steps?100*p.global_step/p.total_steps:0)+'%';
   number('stage',p.stage);number('step',p.step+' / '+p.stage_steps);number('loss',p.total_loss.toFixed(4));
   for(const k in p.losses)number(k,p.losses[k].toFixed(4));
-  number('samples/s',p.samples_per_s.toFixed(0));number('stage ends in',clock(p.eta_s));number('learning rate',p.learning_rate.toExponential(2))}
+  number('samples/s',p.samples_per_s.toFixed(0));if(p.tokens_per_s>0)number('tokens/s',p.tokens_per_s.toFixed(0));if(p.flops_per_s>0)number('TFLOP/s',(p.flops_per_s/1e12).toPrecision(3)+(p.peak_share>0?' ('+(100*p.peak_share).toFixed(0)+' % of peak)':''));if(p.host_memory_bytes>0)number('memory',(p.host_memory_bytes/2**30).toFixed(1)+' GiB'+(p.device_memory_bytes>0?', GPU '+(p.device_memory_bytes/2**30).toFixed(1)+' GiB':''));number('stage ends in',clock(p.eta_s));number('learning rate',p.learning_rate.toExponential(2))}
  const l=s.losses.filter(x=>x[1]!==null);
  if(l.length>1){const xs=l.map(x=>x[0]),ys=l.map(x=>x[1]),a=Math.min(...xs),b=Math.max(...xs),c=Math.min(...ys),d=Math.max(...ys);
   el('curve').setAttribute('points',l.map(x=>(400*(x[0]-a)/((b-a)||1)).toFixed(1)+','+(95-90*(x[1]-c)/((d-c)||1)).toFixed(1)).join(' '))}
@@ -52,7 +52,11 @@ function show(s){
  el('events').textContent='';
  for(const e of [...s.events].reverse()){const row=el('events').insertRow();cell(row,new Date(1000*e.time).toLocaleTimeString());cell(row,'gen '+e.generation);cell(row,e.event,e.event==='failure');cell(row,e.text)}
 }
-async function turn(){try{const r=await fetch('/status.json');show(await r.json())}catch(e){el('state').textContent='the coordinator does not answer';}setTimeout(turn,1000)}
+let last=null,answered=null;
+function silence(){el('state').className='bad';const since=answered?' since '+answered.toLocaleTimeString():'';
+ el('state').textContent='the coordinator has not answered'+since+(last?'; last known: '+last.state+(last.progress?', step '+last.progress.global_step+' of '+last.progress.total_steps:''):'');
+ document.title='no answer · '+(last?last.run:'Espalier')}
+async function turn(){try{const r=await fetch('/status.json');const s=await r.json();last=s;answered=new Date();el('state').className='state';show(s)}catch(e){silence()}setTimeout(turn,1000)}
 turn();
 </script></body></html>
 )html";

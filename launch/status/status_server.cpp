@@ -1,5 +1,7 @@
 #include "launch/status/status_server.h"
 
+#include <algorithm>
+#include <list>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
@@ -22,7 +24,7 @@ namespace {
 
 constexpr auto kTimeout = std::chrono::seconds(10);
 constexpr uint32_t kHeaderLimitBytes = 8192;
-constexpr int kMaxConnections = 32;
+constexpr size_t kMaxConnections = 32;
 
 bool names_loopback(const std::string& host) {
   const auto colon = host.rfind(':');
@@ -34,6 +36,7 @@ bool names_loopback(const std::string& host) {
 }  // namespace
 
 StatusReply answer_status_request(const StatusRequest& request, const StatusSource& status_json) {
+  if (request.hosts != 1) return {400, "text/plain; charset=utf-8", "one Host, please\n"};
   if (!names_loopback(request.host)) return {403, "text/plain; charset=utf-8", "forbidden host\n"};
   if (request.method != "GET" && request.method != "HEAD") {
     return {405, "text/plain; charset=utf-8", "only GET\n"};
@@ -51,7 +54,18 @@ struct StatusServer::State {
 
   tcp::acceptor acceptor;
   StatusSource status_json;
-  int connections = 0;
+  std::list<std::shared_ptr<beast::tcp_stream>> streams;  // the one that was used last at the end
+
+  // Whoever only holds a connection open loses it to the next who comes.
+  void make_room() {
+    if (streams.size() < kMaxConnections) return;
+    streams.front()->cancel();
+    streams.pop_front();
+  }
+  void was_used(const std::shared_ptr<beast::tcp_stream>& stream) {
+    const auto found = std::find(streams.begin(), streams.end(), stream);
+    if (found != streams.end()) streams.splice(streams.end(), streams, found);
+  }
 
   static asio::awaitable<void> accept(std::shared_ptr<State> state) {
     while (state->acceptor.is_open()) {
@@ -59,28 +73,32 @@ struct StatusServer::State {
       tcp::socket socket =
           co_await state->acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
       if (error == asio::error::operation_aborted) co_return;
-      if (error || state->connections >= kMaxConnections) continue;
+      if (error) continue;
       const auto executor = socket.get_executor();
-      asio::co_spawn(executor, serve(state, beast::tcp_stream(std::move(socket))), asio::detached);
+      const auto stream = std::make_shared<beast::tcp_stream>(std::move(socket));
+      state->make_room();
+      state->streams.push_back(stream);
+      asio::co_spawn(executor, serve(state, stream), asio::detached);
     }
   }
 
-  static asio::awaitable<void> serve(std::shared_ptr<State> state, beast::tcp_stream stream) {
-    ++state->connections;
+  static asio::awaitable<void> serve(std::shared_ptr<State> state,
+                                     std::shared_ptr<beast::tcp_stream> stream) {
     boost::system::error_code error;
     beast::flat_buffer buffer;
     while (!error) {
       http::request_parser<http::empty_body> parser;
       parser.header_limit(kHeaderLimitBytes);
       parser.body_limit(0);
-      stream.expires_after(kTimeout);
-      co_await http::async_read(stream, buffer, parser,
+      stream->expires_after(kTimeout);
+      co_await http::async_read(*stream, buffer, parser,
                                 asio::redirect_error(asio::use_awaitable, error));
       if (error) break;
+      state->was_used(stream);
       const auto& request = parser.get();
       const StatusReply reply = answer_status_request(
           {std::string(request.method_string()), std::string(request.target()),
-           std::string(request[http::field::host])},
+           std::string(request[http::field::host]), request.count(http::field::host)},
           state->status_json);
       http::response<http::string_body> response(static_cast<http::status>(reply.code),
                                                  request.version());
@@ -95,13 +113,13 @@ struct StatusServer::State {
       response.prepare_payload();
       if (request.method() == http::verb::head) response.body().clear();
       const bool keep = response.keep_alive();
-      stream.expires_after(kTimeout);
-      co_await http::async_write(stream, response,
+      stream->expires_after(kTimeout);
+      co_await http::async_write(*stream, response,
                                  asio::redirect_error(asio::use_awaitable, error));
       if (!keep) break;
     }
-    stream.socket().shutdown(tcp::socket::shutdown_send, error);
-    --state->connections;
+    stream->socket().shutdown(tcp::socket::shutdown_send, error);
+    state->streams.remove(stream);
   }
 };
 

@@ -16,6 +16,7 @@ struct StatusRequest {
   std::string method;
   std::string target;
   std::string host;
+  size_t hosts = 1;  // that the request names
 };
 struct StatusReply {
   unsigned code = 200;
@@ -24,6 +25,7 @@ struct StatusReply {
 };
 using StatusSource = std::function<std::string()>;  // the JSON of /status.json
 
+// Exactly one Host (RFC 9112, 3.2), or a proxy and this server could each believe another.
 // GET and HEAD only, and only for a Host that names loopback: a web page that made its own name
 // point here (DNS rebinding) gets nothing.
 StatusReply answer_status_request(const StatusRequest& request, const StatusSource& status_json);

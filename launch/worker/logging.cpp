@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -37,6 +38,14 @@ class ProgressSink : public spdlog::sinks::base_sink<std::mutex> {
   Progress* progress_;
 };
 
+// https://no-color.org: set and not empty.
+spdlog::sink_ptr terminal_sink() {
+  const char* const no_color = std::getenv("NO_COLOR");
+  const bool is_plain = no_color != nullptr && *no_color != '\0';
+  return std::make_shared<spdlog::sinks::stderr_color_sink_mt>(
+      is_plain ? spdlog::color_mode::never : spdlog::color_mode::automatic);
+}
+
 void install(spdlog::sink_ptr sink, const std::string& pattern) {
   auto logger = std::make_shared<spdlog::logger>("espalier", std::move(sink));
   logger->set_pattern(pattern);
@@ -55,7 +64,7 @@ void log_for_worker(const RankPlace& place, Progress* progress) {
   if (progress != nullptr) {
     sink = std::make_shared<ProgressSink>(progress);
   } else {
-    sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+    sink = terminal_sink();
   }
   install(std::move(sink), "%H:%M:%S" + who + " %^%l%$: %v");
 }
@@ -64,8 +73,11 @@ void log_to_file(const std::string& path) {
   install(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path), "%Y-%m-%d %H:%M:%S %l: %v");
 }
 
-void log_plainly() {
-  install(std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), "%^%l%$: %v");
+void log_plainly() { install(terminal_sink(), "%^%l%$: %v"); }
+
+void set_log_level(const std::string& level) {
+  ::setenv("SPDLOG_LEVEL", level.c_str(), /*overwrite=*/1);
+  spdlog::cfg::load_env_levels();
 }
 
 void redirect_output(const std::string& directory, int rank) {

@@ -13,6 +13,9 @@ void log_for_worker(const RankPlace& place, Progress* progress);
 void log_to_file(const std::string& path);  // the coordinator: its terminal belongs to the bar
 void log_plainly();                         // to stderr
 
+// "debug", "warn": for this process and the ranks that it starts, from here on.
+void set_log_level(const std::string& level);
+
 // stdout and stderr of this process go to the end of DIRECTORY/rank-N.log from here on.
 void redirect_output(const std::string& directory, int rank);
 

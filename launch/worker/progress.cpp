@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <spdlog/spdlog.h>
+
 namespace espalier {
 namespace {
 
@@ -21,9 +23,12 @@ std::string format(const char* pattern, Args... args) {
 }
 
 std::string numbers(const StepReport& report) {
-  return format("%lld/%lld  loss %.4f  %.0f samples/s  ETA %s", static_cast<long long>(report.step),
-                static_cast<long long>(report.stage_steps), report.total_loss, report.samples_per_s,
-                format_duration(report.eta_s).c_str());
+  std::string text =
+      format("%lld/%lld  loss %.4f  %.0f samples/s", static_cast<long long>(report.step),
+             static_cast<long long>(report.stage_steps), report.total_loss, report.samples_per_s);
+  if (report.tokens_per_s > 0) text += format("  %.0f tokens/s", report.tokens_per_s);
+  text += "  ETA " + format_duration(report.eta_s);
+  return text;
 }
 
 // Cuts to so many characters, not bytes.
@@ -73,7 +78,23 @@ std::string format_bar(const StepReport& report, Phase phase, int columns) {
              columns);
 }
 
-std::string format_line(const StepReport& report) { return report.stage + " " + numbers(report); }
+std::string format_line(const StepReport& report) {
+  std::string line = report.stage + " " + numbers(report);
+  if (report.losses.size() > 1) {
+    line += " ";
+    for (const auto& [name, loss] : report.losses) line += " " + name + format(" %.4f", loss);
+  }
+  if (report.flops_per_s > 0) line += format("  %.3g TFLOP/s", report.flops_per_s / 1e12);
+  if (report.peak_share > 0) line += format(" (%.0f%% of peak)", 100 * report.peak_share);
+  constexpr double kGiB = 1 << 30;
+  if (report.host_memory_bytes > 0) {
+    line += format("  %.1f GiB", static_cast<double>(report.host_memory_bytes) / kGiB);
+  }
+  if (report.device_memory_bytes > 0) {
+    line += format(", GPU %.1f GiB", static_cast<double>(report.device_memory_bytes) / kGiB);
+  }
+  return line;
+}
 
 std::string format_work(const WorkReport& report, double eta_s) {
   return format("%.*s %lld/%lld  ETA %s", static_cast<int>(report.what.size()), report.what.data(),
@@ -81,11 +102,15 @@ std::string format_work(const WorkReport& report, double eta_s) {
                 format_duration(eta_s).c_str());
 }
 
-Progress::Progress(std::FILE* out) : out_(out), terminal_(terminal_columns(out) > 0) {}
+Progress::Progress(std::FILE* out)
+    : out_(out),
+      terminal_(terminal_columns(out) > 0),
+      quiet_(!spdlog::should_log(spdlog::level::info)) {}
 
 Progress::~Progress() { close(); }
 
 void Progress::step(const StepReport& report) {
+  if (quiet_) return;
   const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
   const bool stage_ends = report.step == report.stage_steps && report_.step != report.step;
@@ -103,6 +128,7 @@ void Progress::step(const StepReport& report) {
 }
 
 void Progress::phase(Phase phase) {
+  if (quiet_) return;
   const std::lock_guard lock(mutex_);
   if (phase == phase_) return;
   phase_ = phase;
@@ -113,6 +139,7 @@ void Progress::phase(Phase phase) {
 }
 
 void Progress::work(const WorkReport& report) {
+  if (quiet_) return;
   const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
   const bool begins = report.what != work_ || report.done < work_done_;

@@ -17,7 +17,8 @@ std::string format_line(const StepReport& report);
 std::string format_work(const WorkReport& report, double eta_s);
 
 // Progress of a run on a stream: one bar that is redrawn in place on a terminal, a plain line every
-// ten seconds and at the end of each stage otherwise. Any thread may call.
+// ten seconds and at the end of each stage otherwise; nothing but say() with --quiet. Any thread
+// may call.
 class Progress {
  public:
   explicit Progress(std::FILE* out);
@@ -41,6 +42,7 @@ class Progress {
   std::mutex mutex_;
   std::FILE* out_;
   bool terminal_;
+  bool quiet_;
   bool drawn_ = false;
   bool have_report_ = false;
   StepReport report_;

@@ -20,7 +20,7 @@ namespace {
 // The reference implementation's limit: a header longer than this is an attack or an accident.
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kLengthBytes = 8;
-constexpr int kMaxJsonDepth = 4;
+constexpr size_t kMaxJsonDepth = 4;
 
 struct DtypeName {
   const char* name;
@@ -60,24 +60,52 @@ struct Header {
   uint64_t data_start = 0;
 };
 
-// nlohmann keeps the last of two equal keys without a word; the format forbids them.
-nlohmann::json parse_strictly(const std::string& path, const std::string& text) {
-  std::vector<std::set<std::string>> keys;
-  const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-    using Event = nlohmann::json::parse_event_t;
-    if (depth > kMaxJsonDepth) fail(path, "the header is nested too deeply for safetensors");
-    if (event == Event::object_start) keys.emplace_back();
-    if (event == Event::object_end) keys.pop_back();
-    if (event == Event::key && !keys.back().insert(value.get<std::string>()).second) {
-      fail(path, "the header names \"" + value.get<std::string>() + "\" twice");
-    }
-    return true;
-  };
-  try {
-    return nlohmann::json::parse(text, check);
-  } catch (const nlohmann::json::exception& error) {
-    fail(path, std::string("the header is not JSON (") + error.what() + ")");
+// nlohmann keeps the last of two equal keys without a word; the format forbids them. A pass of its
+// own, because parse() with a callback looks through all tensors again at the end of each.
+class KeyCheck : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit KeyCheck(const std::string& path) : path_(path) {}
+
+  bool start_object(size_t /*elements*/) override { return open(); }
+  bool end_object() override { return close(); }
+  bool start_array(size_t /*elements*/) override { return open(); }
+  bool end_array() override { return close(); }
+  bool key(std::string& text) override {
+    if (keys_.back().insert(text).second) return true;
+    fail(path_, "the header names \"" + text + "\" twice");
   }
+  bool null() override { return true; }
+  bool boolean(bool /*value*/) override { return true; }
+  bool number_integer(number_integer_t /*value*/) override { return true; }
+  bool number_unsigned(number_unsigned_t /*value*/) override { return true; }
+  bool number_float(number_float_t /*value*/, const std::string& /*text*/) override { return true; }
+  bool string(std::string& /*value*/) override { return true; }
+  bool binary(nlohmann::json::binary_t& /*value*/) override { return true; }
+  bool parse_error(size_t /*at*/, const std::string& /*token*/,
+                   const nlohmann::json::exception& error) override {
+    fail(path_, std::string("the header is not JSON (") + error.what() + ")");
+  }
+
+ private:
+  bool open() {
+    if (keys_.size() > kMaxJsonDepth)
+      fail(path_, "the header is nested too deeply for safetensors");
+    keys_.emplace_back();
+    return true;
+  }
+  bool close() {
+    keys_.pop_back();
+    return true;
+  }
+
+  const std::string& path_;
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+};
+
+nlohmann::json parse_strictly(const std::string& path, const std::string& text) {
+  KeyCheck check(path);
+  nlohmann::json::sax_parse(text, &check);
+  return nlohmann::json::parse(text);
 }
 
 at::ScalarType dtype_from_name(const std::string& path, const std::string& tensor,
@@ -101,10 +129,15 @@ Entry read_entry(const std::string& path, const std::string& name, const nlohman
   try {
     entry.type = dtype_from_name(path, name, value.at("dtype").get<std::string>());
     uint64_t bytes = c10::elementSize(entry.type);
+    auto strides = static_cast<int64_t>(bytes);
     for (const nlohmann::json& dimension : value.at("shape")) {
       if (!dimension.is_number_unsigned()) fail(path, "tensor \"" + name + "\" has a bad shape");
       const auto size = dimension.get<uint64_t>();
-      if (size > INT64_MAX || __builtin_mul_overflow(bytes, size, &bytes)) {
+      // Beside a dimension of 0 the others still make strides.
+      if (size > INT64_MAX ||
+          __builtin_mul_overflow(strides, std::max<int64_t>(1, static_cast<int64_t>(size)),
+                                 &strides) ||
+          __builtin_mul_overflow(bytes, size, &bytes)) {
         fail(path, "tensor \"" + name + "\" has a shape that overflows");
       }
       entry.shape.push_back(static_cast<int64_t>(size));

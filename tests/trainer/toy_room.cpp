@@ -103,6 +103,7 @@ class ToyRegression : public Objective {
         things_(context.things),
         model_(dynamic_cast<ToyModel&>(context.model)),
         seed_(static_cast<uint64_t>(context.run.seed)),
+        is_measured_(context.is_measured()),
         mean_(torch::zeros({model_.width}, things_.device())),
         gathered_(torch::zeros({model_.width}, things_.device())) {}
 
@@ -115,7 +116,8 @@ class ToyRegression : public Objective {
     // Targets are counted, not samples: the slots of a step weigh differently.
     const int64_t valid = 1 + turn.slot % turn.samples;
     batch->counts = {{"", static_cast<double>(valid)}};
-    const auto position = static_cast<uint64_t>(turn.slot_number);
+    batch->positions = static_cast<double>(valid);
+    const auto position = static_cast<uint64_t>(turn.slot_number) + (is_measured_ ? 1000000 : 0);
     batch->x = normal({valid, 4}, seed_, combine_streams(kInputs, position));
     batch->y = (batch->x.sum(1, true) * (is_left() ? 1.0 : -0.5)).sin();
     batch->keep = normal({valid, model_.width}, seed_, combine_streams(kDropout, position)) > -1.0;
@@ -162,6 +164,7 @@ class ToyRegression : public Objective {
     return section;
   }
   std::string data_fingerprint() const override { return "toy"; }
+  int64_t split_size() const override { return 10; }
 
  private:
   bool is_left() const { return settings_.branch == "left"; }
@@ -171,6 +174,7 @@ class ToyRegression : public Objective {
   NamedThings& things_;
   ToyModel& model_;
   uint64_t seed_;
+  bool is_measured_;
   int64_t updates_ = 0;
   at::Tensor mean_, gathered_;
 };

@@ -120,12 +120,27 @@ std::string quarantine(const std::string& path) {
   return target;
 }
 
+void mark_best(const std::string& root, const std::string& checkpoint) {
+  const fs::path link = fs::path(root) / "best", temporary = fs::path(root) / "best.tmp";
+  std::error_code missing;
+  fs::remove(temporary, missing);
+  fs::create_directory_symlink(fs::path(checkpoint).filename(), temporary);
+  rename_durably(temporary.string(), link.string());
+}
+
+std::string best_checkpoint(const std::string& root) {
+  std::error_code missing;
+  return fs::read_symlink(fs::path(root) / "best", missing).filename().string();
+}
+
 std::vector<json> apply_retention(const std::string& root, int64_t keep,
                                   std::set<std::string>& verified) {
   std::vector<json> events;
   std::vector<CheckpointDirectory> all = list_checkpoints(root);
+  const std::string best = best_checkpoint(root);
   int64_t good = 0;
   for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    if (good >= keep && fs::path(it->path).filename() == best) continue;
     if (good >= keep) {
       remove_checkpoint(it->path);
       verified.erase(it->path);

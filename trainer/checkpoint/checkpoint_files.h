@@ -41,9 +41,14 @@ std::string find_damage(const std::string& path);
 // Renames to `….corrupt-<time>`, out of the way of loading and retention. Returns the new name.
 std::string quarantine(const std::string& path);
 
-// Removes committed checkpoints that are older than the `keep` newest that verify; `verified` holds
-// the paths already checked by this process and is added to. Damaged ones met on the way are
-// quarantined. Returns one JSON event for each removed or quarantined one.
+// "best" under `root`: a link to the checkpoint whose chosen metric was the best. Replaced in one
+// step, so that there always is one.
+void mark_best(const std::string& root, const std::string& checkpoint);
+std::string best_checkpoint(const std::string& root);  // name; "" = none
+
+// Removes committed checkpoints, but for the best, that are older than the `keep` newest that
+// verify; `verified` holds the paths already checked by this process and is added to. Damaged ones
+// met on the way are quarantined. Returns one JSON event for each removed or quarantined one.
 std::vector<nlohmann::json> apply_retention(const std::string& root, int64_t keep,
                                             std::set<std::string>& verified);
 

@@ -135,7 +135,7 @@ LoadedCheckpoint load_checkpoint_at(Communicator& comm, const std::string& path,
     if (!fs::exists(path))
       throw ConfigError("cannot resume from " + path + ": there is no such checkpoint");
     if (fs::exists(path + "/manifest.json")) {
-      return fs::path(path + "/").lexically_normal().parent_path().string();
+      return fs::canonical(path).string();  // "best" is a link
     }
     std::string newest = newest_path(path + "/checkpoints");
     if (newest.empty()) newest = newest_path(path);

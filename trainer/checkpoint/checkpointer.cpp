@@ -84,8 +84,9 @@ Checkpointer::~Checkpointer() {
   if (thread_.valid()) thread_.wait();
 }
 
-void Checkpointer::start(const TensorMap& tensors, const json& state, int64_t step) {
+void Checkpointer::start(const TensorMap& tensors, const json& state, int64_t step, bool is_best) {
   settle();
+  is_best_ = is_best;
   last_error_.clear();
   step_ = step;
   temporary_ = options_.root + "/" + checkpoint_name(step) + ".tmp-g" +
@@ -159,6 +160,7 @@ json Checkpointer::commit(const json& results) {
                                  {"bytes", bytes},
                                  {"write_s", results[0].at("write_s")},
                                  {"commit_s", seconds_since(start)}});
+    if (is_best_) mark_best(options_.root, target);
     for (json& event : apply_retention(options_.root, options_.keep, verified_)) {
       outcome["events"].push_back(std::move(event));
     }

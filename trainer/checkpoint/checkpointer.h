@@ -55,7 +55,9 @@ class Checkpointer {
   // Every rank passes the same tensors and step. Costs a copy of 1/world of them to host memory; a
   // GPU's are copied in its queue, and the thread that writes waits for them.
   // A save still in flight is finished first.
-  void start(const TensorMap& tensors, const nlohmann::json& state, int64_t step);
+  // `is_best`: checkpoints/best names it once it is committed, and no newer one pushes it out.
+  void start(const TensorMap& tensors, const nlohmann::json& state, int64_t step,
+             bool is_best = false);
 
   // 1 while this rank's thread works, else 0.
   double pending() const;
@@ -93,6 +95,7 @@ class Checkpointer {
   int64_t step_ = -1;
   int64_t last_step_ = -1;
   int64_t saves_ = 0;
+  bool is_best_ = false;  // the save in flight
   std::string last_error_;
   std::string temporary_;               // directory of the save in flight
   HostSnapshot snapshot_;               // what it writes

@@ -71,6 +71,14 @@ void write_all(int fd, Piece piece, const std::string& path) {
   }
 }
 
+// A pipe would be waited for, for ever (so it is opened with O_NONBLOCK, which a file does not
+// mind).
+void require_file(int fd, const std::string& path) {
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) fail("read", path);
+  if (!S_ISREG(info.st_mode)) throw StorageError(path + ": cannot read: it is no file");
+}
+
 }  // namespace
 
 void ignore_file_size_signal() {
@@ -130,10 +138,9 @@ void sync_directory(const std::string& path) {
 }
 
 FileDigest digest_file(const std::string& path) {
-  const File file(path, O_RDONLY | O_NOFOLLOW);
+  const File file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (file.get() < 0) fail("open", path);
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) fail("read (not a file)", path);
+  require_file(file.get(), path);
   FileDigest digest;
   Hasher hasher;
   std::vector<char> buffer(1 << 20);
@@ -156,8 +163,9 @@ std::string digest_text(const std::string& text) {
 }
 
 std::string read_text_file(const std::string& path, int64_t max_bytes) {
-  const File file(path, O_RDONLY);
+  const File file(path, O_RDONLY | O_NONBLOCK);
   if (file.get() < 0) fail("open", path);
+  require_file(file.get(), path);
   std::string text;
   std::array<char, 65536> buffer{};
   while (true) {

@@ -28,17 +28,24 @@ json state_json(const RunPosition& position, const RunConfig& config) {
   const auto index = static_cast<size_t>(position.stage_index);
   json steps = json::array();
   for (const StageConfig& stage : config.stages) steps.push_back(stage.steps);
-  return {{"stage_index", position.stage_index},           {"steps_of_stages", steps},
-          {"stage", config.stages.at(index).name},         {"stage_step", position.stage_step},
-          {"is_complete", position.is_complete},           {"bad_steps", position.bad_steps},
-          {"data_fingerprint", position.data_fingerprint}, {"settings", config.values}};
+  return {{"stage_index", position.stage_index},
+          {"steps_of_stages", steps},
+          {"stage", config.stages.at(index).name},
+          {"stage_step", position.stage_step},
+          {"is_complete", position.is_complete},
+          {"bad_steps", position.bad_steps},
+          {"data_fingerprint", position.data_fingerprint},
+          {"settings", config.values},
+          {"losses", position.losses},
+          {"best", position.best}};
 }
 
 RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& config) {
   const json& state = checkpoint.state;
-  const RunPosition position{state.at("stage_index"), state.at("stage_step"),
-                             state.at("is_complete"), state.at("bad_steps"),
-                             state.at("data_fingerprint")};
+  const RunPosition position{state.at("stage_index"),      state.at("stage_step"),
+                             state.at("is_complete"),      state.at("bad_steps"),
+                             state.at("data_fingerprint"), state.value("losses", json()),
+                             state.value("best", json())};
   const std::string name = state.at("stage");
   const auto index = static_cast<size_t>(position.stage_index);
   if (index >= config.stages.size() || config.stages[index].name != name) {

@@ -25,6 +25,8 @@ struct RunPosition {
   bool is_complete = false;  // the stage is done, and its weights are final
   int64_t bad_steps = 0;     // in a row, up to here
   std::string data_fingerprint;
+  nlohmann::json losses = {};  // LossMeter::state()
+  nlohmann::json best = {};    // BestSoFar::state() of the stage
 };
 
 nlohmann::json state_json(const RunPosition& position, const RunConfig& config);

@@ -2,14 +2,13 @@
 // then every value.
 #include <algorithm>
 #include <cctype>
-#include <fstream>
-#include <sstream>
 
 #include <toml++/toml.h>
 
 #include "trainer/config/config_text.h"
 #include "trainer/config/run_config.h"
 #include "trainer/config/toml_json.h"
+#include "trainer/config/toml_text.h"
 #include "trainer/errors.h"
 #include "trainer/registry.h"
 
@@ -194,17 +193,32 @@ class ValueReader {
   std::string file_;
 };
 
+// A warm-up that is written beside fewer steps is a mistake; where --set makes a stage shorter, for
+// a trial, or the warm-up is the default, it is cut.
+void fit_warmup(const RunConfig& config, Settings& settings) {
+  for (const StageConfig& stage : config.stages) {
+    const int64_t steps = stage.steps, warmup = stage.optimizer.warmup_steps;
+    if (warmup <= steps) continue;
+    const std::string key = "stage." + stage.name + ".optimizer.warmup_steps";
+    const std::string origin = settings.find(key)->origin;
+    const bool is_trial = settings.find("stage." + stage.name + ".steps")->origin == "--set";
+    if (origin == "default" || (is_trial && origin != "--set")) {
+      settings.set(key, steps, origin + ", cut to the steps of the stage");
+      continue;
+    }
+    throw ConfigError(origin + ": " + key + " = " + std::to_string(warmup) +
+                      " is more than the stage has steps (" + std::to_string(steps) +
+                      "); lower it, or raise stage." + stage.name + ".steps");
+  }
+}
+
 }  // namespace
 
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& sets) {
-  std::ifstream file(path);
-  std::stringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    throw ConfigError("config " + path + ": no such file, or it cannot be read, or it is empty");
-  }
+  const std::string text = read_toml_text(path);
   toml::table table;
   try {
-    table = toml::parse(text.str());
+    table = toml::parse(text);
   } catch (const toml::parse_error& error) {
     throw ConfigError(path + ":" + std::to_string(error.source().begin.line) +
                       ": not TOML: " + std::string(error.description()));
@@ -215,6 +229,7 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
   Settings settings = declare_settings(config);
   ValueReader(settings, path).read(table, "");
   for (const std::string& argument : sets) settings.set_from_argument(argument);
+  fit_warmup(config, settings);
   validate_deadlines(config.deadline, path);
   try {
     validate(config);

@@ -153,21 +153,48 @@ std::string resolved_toml(const Settings& settings) {
   return text.str();
 }
 
-std::string explain_config(const std::string& key) {
-  RunConfig config = example_config();
-  const Settings settings = declare_settings(config);
+namespace {
+
+// The settings that are asked for, all when `key` is empty, of those of `config`.
+std::vector<Setting> settings_at(const std::string& key, const Settings& settings) {
   const std::vector<std::string> asked = parts_of(key);
-  std::string text;
+  std::vector<Setting> found;
   for (const Setting& setting : settings.all()) {
-    if (is_asked_for(parts_of(setting.key), asked)) text += explain_setting(setting) + "\n";
+    if (is_asked_for(parts_of(setting.key), asked)) found.push_back(setting);
   }
-  if (text.empty()) {
+  if (found.empty()) {
     const std::string nearest = settings.nearest_key(key);
     throw ConfigError(key + ": there is no such setting" +
                       (nearest.empty() ? "" : "; did you mean " + nearest + "?"));
   }
+  return found;
+}
+
+}  // namespace
+
+std::string explain_config(const std::string& key) {
+  RunConfig config = example_config();
+  const Settings settings = declare_settings(config);
+  std::string text;
+  for (const Setting& setting : settings_at(key, settings)) text += explain_setting(setting) + "\n";
   text.pop_back();
   return text;
+}
+
+nlohmann::json settings_json(const std::string& key) {
+  RunConfig config = example_config();
+  const Settings settings = declare_settings(config);
+  nlohmann::json all = nlohmann::json::array();
+  for (const Setting& setting : settings_at(key, settings)) {
+    all.push_back({{"key", setting.key},
+                   {"help", setting.spec.help},
+                   {"type", type_name(setting.type)},
+                   {"range", range_text(setting)},
+                   {"unit", setting.spec.unit},
+                   {"default", setting.default_value},
+                   {"also", setting.spec.also}});
+  }
+  return all;
 }
 
 std::string config_reference() {

@@ -14,6 +14,9 @@ std::string resolved_toml(const Settings& settings);
 // may be any. "" = all settings with their defaults.
 std::string explain_config(const std::string& key);
 
+// The same for programs: a list of objects with key, help, type, range, unit, default and also.
+nlohmann::json settings_json(const std::string& key);
+
 // `espalier config explain --markdown`: the page docs/configuration.md.
 std::string config_reference();
 

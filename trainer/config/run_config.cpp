@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "trainer/best_metric.h"
 #include "trainer/errors.h"
 #include "trainer/registry.h"
 
@@ -21,6 +22,20 @@ const T& named(const std::vector<T>& things, const std::string& what, const std:
                     (known.empty() ? "none is declared" : "declared: " + known));
 }
 
+// Files of a run have names of up to some hundred letters below it.
+void validate_directory(const std::string& directory) {
+  constexpr size_t kLongestPath = 3072, kLongestName = 255;
+  if (directory.empty()) {
+    throw ConfigError("run.directory is empty; name a folder, such as run.directory = \"runs/a\"");
+  }
+  size_t longest = 0, name = 0;
+  for (const char c : directory) longest = std::max(longest, name = c == '/' ? 0 : name + 1);
+  if (directory.size() <= kLongestPath && longest <= kLongestName) return;
+  throw ConfigError("run.directory is too long for a file system (" +
+                    std::to_string(directory.size()) + " bytes, " + std::to_string(longest) +
+                    " between slashes); choose a shorter one");
+}
+
 void validate_stage(const RunConfig& config, const StageConfig& stage) {
   const std::string where = "stage." + stage.name;
   const ModelConfig& model = config.model_named(stage.trains, where + ".trains");
@@ -36,10 +51,14 @@ void validate_stage(const RunConfig& config, const StageConfig& stage) {
                         ".trains = \"" + stage.trains + "\" is of kind " + model.kind);
     }
     objective.settings->validate(config, of_objective);
+    const ModelKind& model_kind = registry().model(model.kind, where);
+    if (model_kind.check_data && !objective.settings->data.empty()) {
+      model_kind.check_data(config, model, objective.settings->data, of_objective);
+    }
     const BranchInfo branch{objective.settings->branch_name(),
                             objective.settings->branch_predicts()};
     if (branch.predicts.empty()) continue;
-    registry().model(model.kind, where).check_branch(model, branch, of_objective);
+    model_kind.check_branch(model, branch, of_objective);
   }
 }
 
@@ -88,6 +107,7 @@ void ObjectiveSettings::validate(const RunConfig& config, const std::string& whe
 }
 
 void validate(const RunConfig& config) {
+  validate_directory(config.directory);
   if (config.stages.empty()) {
     throw ConfigError("nothing to train: add a [[stage]] with name, trains and objectives");
   }
@@ -99,6 +119,7 @@ void validate(const RunConfig& config) {
     model.settings->validate(config, "model." + model.name);
   }
   for (const StageConfig& stage : config.stages) validate_stage(config, stage);
+  validate_best_metric(config);
 }
 
 void derive_image_sizes(RunConfig& config) {
@@ -109,9 +130,9 @@ void derive_image_sizes(RunConfig& config) {
     for (const StageConfig& stage : config.stages) {
       const ModelConfig& model = config.model_named(stage.trains, "stage." + stage.name);
       const int64_t size = model.settings->image_size(config);
-      const bool is_read = std::any_of(
-          stage.objectives.begin(), stage.objectives.end(),
-          [&](const ObjectiveConfig& o) { return o.settings->data == data.name; });
+      const bool is_read =
+          std::any_of(stage.objectives.begin(), stage.objectives.end(),
+                      [&](const ObjectiveConfig& o) { return o.settings->data == data.name; });
       if (!is_read || size == 0 || size == data.image_size) continue;
       if (data.image_size > 0) {
         throw ConfigError("data." + data.name + ": model." + model_of_size + " reads images of " +

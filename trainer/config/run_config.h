@@ -70,6 +70,8 @@ struct ModelConfig {
 struct CheckpointConfig {
   int64_t every_steps = 200;
   int64_t keep = 2;
+  std::string best;
+  std::string best_mode = "auto";
   bool shared = true;
   std::string resume = "auto";
 };
@@ -125,6 +127,7 @@ struct StageConfig {
   int64_t micro_batch_size = 16;
   std::string precision = "fp32";
   double ema_decay = 0.0;
+  int64_t early_stop_patience = 0;
   OptimizerConfig optimizer;
   std::vector<ObjectiveConfig> objectives;
 

@@ -11,22 +11,31 @@ void declare_run(Settings& s, RunConfig& c) {
   s.add("seed", c.seed,
         {.help = "Decides initial weights, order of samples and every random draw.",
          .min = 0,
-         .max = 1e15});
+         .max = 1e15,
+         .also = {"random_seed", "manual_seed"}});
   s.add("run.directory", c.directory,
-        {.help = "Everything the run leaves goes here; created when missing."});
+        {.help = "Everything the run leaves goes here; created when missing.",
+         .also = {"out", "out_dir", "output", "output_dir", "save_dir", "work_dir", "run_dir",
+                  "dir"}});
 }
 
 void declare_data(SettingsScope s, DataConfig& c) {
-  s.add("train", c.train,
-        {.help = "What to train on: .tar, .tar.gz, folders, .csv, .tsv, .jsonl, .json, .parquet, or "
-                 "patterns of them (*, {a,b}, {000..012}), relative to the working directory."});
-  s.add("validation", c.validation, {.help = "Held out, and measured while the run trains."});
-  s.add("test", c.test, {.help = "Held out, and measured once, when a stage ends."});
+  s.add(
+      "train", c.train,
+      {.help = "What to train on: .tar, .tar.gz, folders, .csv, .tsv, .jsonl, .json, .parquet, or "
+               "patterns of them (*, {a,b}, {000..012}), relative to the working directory.",
+       .also = {"dataset", "data", "data_path", "train_data", "train_files", "shards"}});
+  s.add("validation", c.validation,
+        {.help = "Held out, and measured while the run trains.",
+         .also = {"val", "valid", "dev", "validation_files"}});
+  s.add("test", c.test,
+        {.help = "Held out, and measured once, when a stage ends.", .also = {"test_files"}});
   s.add("image_size", c.image_size,
         {.help = "Side of the square images; 0 = that of the model that reads them.",
          .unit = "pixels",
          .min = 0,
-         .max = 1024});
+         .max = 1024,
+         .also = {"resolution", "img_size", "size"}});
   s.add("rename", c.rename,
         {.help = "Fields under other names, each FROM=TO: [\"label=caption\"]."});
   s.add("image_root", c.image_root,
@@ -61,7 +70,11 @@ void declare_data(SettingsScope s, DataConfig& c) {
 void declare_text(SettingsScope s, TextConfig& c) {
   s.add("data", c.data, {.help = "Name of the data set whose training texts it is learned from."});
   s.add("vocabulary_size", c.vocabulary_size,
-        {.help = "Entries of the byte-level BPE.", .unit = "tokens", .min = 300, .max = 1e6});
+        {.help = "Entries of the byte-level BPE.",
+         .unit = "tokens",
+         .min = 300,
+         .max = 1e6,
+         .also = {"vocab", "vocab_size"}});
   s.add("fields", c.fields, {.help = "Fields of a sample that are read as text."});
   s.add("frequent_fields", c.frequent_fields,
         {.help = "Fields whose distinct values are asked for all the time: they get tokens."});
@@ -95,26 +108,46 @@ void declare_saving(Settings& s, RunConfig& c) {
         {.help = "Steps between checkpoints; 0 = only at the end of a stage and when stopped.",
          .unit = "steps",
          .min = 0,
-         .max = kManySteps});
+         .max = kManySteps,
+         .also = {"save_steps", "save_every", "save_interval", "checkpoint_every",
+                  "checkpoint_interval", "ckpt"}});
   s.add("checkpoint.keep", c.checkpoint.keep,
-        {.help = "Verified checkpoints kept; older ones are removed.", .min = 1, .max = 10000});
+        {.help = "Verified checkpoints kept; older ones are removed.",
+         .min = 1,
+         .max = 10000,
+         .also = {"save_total_limit", "keep_last", "max_checkpoints"}});
+  s.add("checkpoint.best", c.checkpoint.best,
+        {.help = "Number by which the best checkpoint is told and kept beside the newest ones, as "
+                 "checkpoints/best: validation/total, validation/LOSS, or OBJECTIVE/METRIC of an "
+                 "evaluation; empty = none."});
+  s.add("checkpoint.best_mode", c.checkpoint.best_mode,
+        {.help = "Whether less or more of it is better; auto = less of a loss, else as the metric "
+                 "says.",
+         .choices = {"auto", "min", "max"}});
   s.add("checkpoint.shared", c.checkpoint.shared,
         {.help = "true = every rank writes its part into run.directory, one folder that all hosts "
                  "see; false = rank 0 writes everything to its own disk, and sends it to the "
                  "others when the run goes on."});
   s.add("checkpoint.resume", c.checkpoint.resume,
         {.help = "auto = newest good checkpoint of the run directory; none = must start at step "
-                 "0; or the path of a checkpoint or run directory."});
+                 "0; or the path of a checkpoint or run directory.",
+         .also = {"resume_from", "resume_from_checkpoint", "load"}});
   s.add("log.every_steps", c.log.every_steps,
-        {.help = "Steps between lines of metrics.", .unit = "steps", .min = 1, .max = kManySteps});
+        {.help = "Steps between lines of metrics.",
+         .unit = "steps",
+         .min = 1,
+         .max = kManySteps,
+         .also = {"log_interval", "log_every", "logging_steps", "print_freq"}});
   s.add("log.tensorboard", c.log.tensorboard,
-        {.help = "Write TensorBoard event files beside metrics.jsonl."});
+        {.help = "Write TensorBoard event files beside metrics.jsonl.",
+         .also = {"wandb", "report_to"}});
   s.add("evaluation.every_steps", c.evaluation.every_steps,
         {.help = "Steps between evaluations on the validation split; 0 = only at the end of a "
                  "stage.",
          .unit = "steps",
          .min = 0,
-         .max = kManySteps});
+         .max = kManySteps,
+         .also = {"eval_steps", "eval_every", "eval_interval", "val_interval"}});
   s.add("evaluation.max_samples", c.evaluation.max_samples,
         {.help = "Samples of an evaluation during training; 0 = all. The final one uses all.",
          .unit = "samples",
@@ -124,16 +157,20 @@ void declare_saving(Settings& s, RunConfig& c) {
 
 void declare_compute(Settings& s, ComputeConfig& c) {
   s.add("compute.device", c.device,
-        {.help = "auto = a GPU when there is one.", .choices = {"auto", "cpu", "cuda"}});
+        {.help = "auto = a GPU when there is one.",
+         .choices = {"auto", "cpu", "cuda"},
+         .also = {"gpu", "gpus", "cuda", "accelerator"}});
   s.add("compute.threads_per_rank", c.threads_per_rank,
         {.help = "0 = the cores of the machine divided by its ranks.",
          .unit = "threads",
          .min = 0,
-         .max = 1024});
+         .max = 1024,
+         .also = {"threads", "num_threads", "n_threads", "omp_num_threads"}});
   s.add("compute.communicator", c.communicator,
         {.help = "auto = NCCL on GPUs, MPI on CPUs and where there is no NCCL; mpi carries tensors "
                  "of GPUs through host memory.",
-         .choices = {"auto", "mpi", "nccl"}});
+         .choices = {"auto", "mpi", "nccl"},
+         .also = {"backend", "dist_backend", "nccl"}});
   s.add("compute.share_gpu", c.share_gpu,
         {.help = "Ranks of one machine may take the same GPU; else that is an error."});
   s.add("compute.bucket_mib", c.bucket_mib,
@@ -141,12 +178,14 @@ void declare_compute(Settings& s, ComputeConfig& c) {
                  "32 over NCCL, 4 over MPI.",
          .unit = "MiB",
          .min = 0,
-         .max = 1024});
+         .max = 1024,
+         .also = {"bucket_cap_mb", "bucket_size"}});
   s.add("compute.prefetch", c.prefetch,
         {.help = "Steps whose batches are prepared ahead by the loader thread.",
          .unit = "steps",
          .min = 1,
-         .max = 64});
+         .max = 64,
+         .also = {"workers", "num_workers", "prefetch_factor"}});
   s.add("compute.max_bad_steps", c.max_bad_steps,
         {.help = "Steps in a row with non-finite gradients before the run gives up; each is "
                  "skipped.",
@@ -160,53 +199,96 @@ void declare_compute(Settings& s, ComputeConfig& c) {
 
 void declare_optimizer(SettingsScope s, OptimizerConfig& o) {
   s.add("learning_rate", o.learning_rate,
-        {.help = "Peak of AdamW's learning rate.", .min = 0, .max = 10});
+        {.help = "Peak of AdamW's learning rate.",
+         .min = 0,
+         .max = 10,
+         .also = {"lr", "max_lr", "peak_lr", "base_lr"}});
   s.add("final_fraction", o.final_fraction,
-        {.help = "The cosine ends at this part of the peak.", .min = 0, .max = 1});
+        {.help = "The cosine ends at this part of the peak.",
+         .min = 0,
+         .max = 1,
+         .also = {"min_lr", "lr_min", "eta_min", "min_lr_ratio"}});
   s.add("warmup_steps", o.warmup_steps,
         {.help = "Linear rise from zero to the peak; at most the steps of the stage.",
          .unit = "steps",
          .min = 0,
-         .max = kManySteps});
-  s.add("beta1", o.beta1, {.help = "Decay of the mean of gradients.", .min = 0, .max = 0.9999});
+         .max = kManySteps,
+         .also = {"warmup", "lr_warmup", "warmup_iters", "warmup_ratio", "num_warmup_steps"}});
+  s.add("beta1", o.beta1,
+        {.help = "Decay of the mean of gradients.",
+         .min = 0,
+         .max = 0.9999,
+         .also = {"betas", "adam_beta1", "momentum"}});
   s.add("beta2", o.beta2,
-        {.help = "Decay of the mean of squared gradients.", .min = 0, .max = 0.99999});
+        {.help = "Decay of the mean of squared gradients.",
+         .min = 0,
+         .max = 0.99999,
+         .also = {"adam_beta2"}});
   s.add("epsilon", o.epsilon,
-        {.help = "Added to the root of the second moment.", .min = 1e-15, .max = 1});
-  s.add(
-      "weight_decay", o.weight_decay,
-      {.help = "Decoupled decay, on matrices only (two or more dimensions).", .min = 0, .max = 10});
+        {.help = "Added to the root of the second moment.",
+         .min = 1e-15,
+         .max = 1,
+         .also = {"eps", "adam_epsilon"}});
+  s.add("weight_decay", o.weight_decay,
+        {.help = "Decoupled decay, on matrices only (two or more dimensions).",
+         .min = 0,
+         .max = 10,
+         .also = {"wd", "decay"}});
   s.add("no_decay", o.no_decay,
         {.help = "Matrices without decay, by name: tables of learned vectors, of which a step "
                  "touches few."});
-  s.add(
-      "clip_norm", o.clip_norm,
-      {.help = "Gradients are scaled down to this global norm; 0 = never.", .min = 0, .max = 1e9});
+  s.add("clip_norm", o.clip_norm,
+        {.help = "Gradients are scaled down to this global norm; 0 = never.",
+         .min = 0,
+         .max = 1e9,
+         .also = {"clip", "clip_grad", "grad_clip", "max_grad_norm", "gradient_clipping",
+                  "gradient_clip_val"}});
 }
 
 void declare_stage(SettingsScope s, StageConfig& stage) {
-  s.add("trains", stage.trains, {.help = "Name of the model whose weights the stage updates."});
+  s.add("trains", stage.trains,
+        {.help = "Name of the model whose weights the stage updates.", .also = {"model"}});
   s.add("freeze", stage.freeze,
         {.help = "Parameters of that model, or of an objective's own, that stay as they are, by "
-                 "pattern: trunk.*, masked_patches.*. Codebooks are no parameters."});
+                 "pattern: trunk.*, masked_patches.*. Codebooks are no parameters.",
+         .also = {"frozen"}});
   s.add("steps", stage.steps,
-        {.help = "Updates of the weights.", .unit = "steps", .min = 1, .max = kManySteps});
+        {.help = "Updates of the weights.",
+         .unit = "steps",
+         .min = 1,
+         .max = kManySteps,
+         .also = {"epochs", "epoch", "num_epochs", "num_train_epochs", "max_steps", "iterations",
+                  "iters", "max_iters", "train_steps", "total_steps"}});
   s.add("batch_size", stage.batch_size,
         {.help = "Samples per step over all ranks; a multiple of micro_batch_size x ranks.",
          .unit = "samples",
          .min = 1,
-         .max = 1e7});
+         .max = 1e7,
+         .also = {"bs", "batch", "global_batch_size", "train_batch_size", "total_batch_size"}});
   s.add("micro_batch_size", stage.micro_batch_size,
-        {.help = "Samples of one forward and backward.", .unit = "samples", .min = 1, .max = 1e6});
+        {.help = "Samples of one forward and backward.",
+         .unit = "samples",
+         .min = 1,
+         .max = 1e6,
+         .also = {"micro_batch", "per_device_train_batch_size", "local_batch_size",
+                  "gradient_accumulation_steps", "grad_accum"}});
   s.add("precision", stage.precision,
         {.help = "bf16 = matrix products in bfloat16, weights and sums in fp32; auto = bf16 where "
                  "the device multiplies it faster than fp32.",
-         .choices = {"auto", "fp32", "bf16"}});
+         .choices = {"auto", "fp32", "bf16"},
+         .also = {"dtype", "fp16", "bf16", "amp", "half", "mixed_precision", "autocast"}});
   s.add("ema_decay", stage.ema_decay,
         {.help = "Decay of the averaged weights used for evaluation and as the stage's result; 0 "
                  "= no averaging.",
          .min = 0,
-         .max = 0.999999});
+         .max = 0.999999,
+         .also = {"ema", "use_ema"}});
+  s.add("early_stop_patience", stage.early_stop_patience,
+        {.help = "The stage ends after so many evaluations in a row without a better "
+                 "checkpoint.best (validation/total where that is empty); 0 = never early.",
+         .unit = "evaluations",
+         .min = 0,
+         .max = 1e6});
   declare_optimizer(s.below("optimizer"), stage.optimizer);
   for (ObjectiveConfig& objective : stage.objectives) {
     SettingsScope scope = s.below("objectives").below(objective.name);
@@ -217,7 +299,8 @@ void declare_stage(SettingsScope s, StageConfig& stage) {
               {.help = "Share of the micro-batches it gets, relative to the shares of the others; "
                        "0 = it takes part in every micro-batch.",
                .min = 0,
-               .max = 1e6});
+               .max = 1e6,
+               .also = {"mix", "mixture", "sampling_weight"}});
     objective.settings->declare(scope);
   }
 }

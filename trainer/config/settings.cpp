@@ -7,26 +7,14 @@
 
 #include <toml++/toml.h>
 
+#include "data/text/utf8.h"
 #include "trainer/config/toml_json.h"
+#include "trainer/config/toml_text.h"
 #include "trainer/errors.h"
+#include "trainer/record/json_text.h"
 
 namespace espalier {
 namespace {
-
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row[b.size()];
-}
 
 std::string number_text(double number) { return toml_value(nlohmann::json(number)); }
 
@@ -86,9 +74,30 @@ bool matches_parts(std::string_view pattern, std::string_view key) {
   }
 }
 
+constexpr size_t kShown = 120;  // bytes of a key or value in a message
+
+std::string shortened(const std::string& text) {
+  if (text.size() <= kShown) return text;
+  size_t end = kShown;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // whole letters
+  return text.substr(0, end) + "… (" + std::to_string(text.size()) + " bytes)";
+}
+
 // "--set a.b=c" has no line to point at; a file has.
 std::string where(const std::string& origin, const std::string& key) {
-  return origin.empty() || origin == "--set" ? "--set " + key : origin + ": " + key;
+  const bool is_argument = origin.empty() || origin == "--set";
+  return (is_argument ? "--set " : origin + ": ") + shortened(key);
+}
+
+// TOML has UTF-8 alone, and no file name has a byte below a blank.
+bool has_control_bytes(const nlohmann::json& value) {
+  if (value.is_array()) return std::any_of(value.begin(), value.end(), has_control_bytes);
+  if (!value.is_string()) return false;
+  const auto& text = value.get_ref<const std::string&>();
+  return replace_invalid_utf8(text) != text ||
+         std::any_of(text.begin(), text.end(), [](unsigned char c) {
+           return c == 0x7f || (c < 0x20 && c != '\n' && c != '\t');
+         });
 }
 
 }  // namespace
@@ -130,8 +139,21 @@ std::string range_text(const Setting& setting) {
   return "";
 }
 
-// JSON's texts, numbers, booleans and arrays are valid TOML as they are.
-std::string toml_value(const nlohmann::json& value) { return value.dump(); }
+// JSON's texts, numbers, booleans and arrays are valid TOML as they are; only TOML has nan and inf.
+std::string toml_value(const nlohmann::json& value) {
+  if (value.is_array()) {
+    std::string text = "[";
+    for (const auto& item : value) text += (text.size() > 1 ? "," : "") + toml_value(item);
+    return text + "]";
+  }
+  if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+    const double number = value.get<double>();
+    return std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf";
+  }
+  return json_text(value);
+}
+
+std::string shown_value(const nlohmann::json& value) { return shortened(toml_value(value)); }
 
 std::string explain_setting(const Setting& setting) {
   std::ostringstream text;
@@ -151,25 +173,6 @@ const Setting* Settings::find(const std::string& key) const {
   return found == settings_.end() ? nullptr : &*found;
 }
 
-std::string Settings::nearest_key(const std::string& key) const {
-  std::string best;
-  size_t best_distance = std::max<size_t>(3, key.size() / 3);  // farther is no help
-  for (const Setting& setting : settings_) {
-    // A key given without its table is as good as one with a typing error.
-    for (size_t start = 0; start != std::string::npos;) {
-      const auto tail = std::string_view(setting.key).substr(start);
-      const size_t distance = edit_distance(key, tail) + (start > 0 ? 1 : 0);
-      if (distance < best_distance) {
-        best_distance = distance;
-        best = setting.key;
-      }
-      const size_t dot = setting.key.find('.', start);
-      start = dot == std::string::npos ? dot : dot + 1;
-    }
-  }
-  return best;
-}
-
 void Settings::set(const std::string& key, const nlohmann::json& given, const std::string& origin) {
   auto* setting = const_cast<Setting*>(find(key));
   if (setting == nullptr) {
@@ -183,10 +186,14 @@ void Settings::set(const std::string& key, const nlohmann::json& given, const st
   const nlohmann::json value = is_single ? nlohmann::json::array({given}) : given;
   if (!has_type(value, setting->type)) {
     throw ConfigError(where(origin, key) + " must be " + type_name(setting->type) + ", got " +
-                      toml_value(value));
+                      shown_value(value));
+  }
+  if (has_control_bytes(value)) {
+    throw ConfigError(where(origin, key) + " = " + shown_value(value) +
+                      " has a byte that no text has (\\u0000, or none of UTF-8); write it without");
   }
   if (!in_range(value, setting->spec)) {
-    throw ConfigError(where(origin, key) + " = " + toml_value(value) +
+    throw ConfigError(where(origin, key) + " = " + shown_value(value) +
                       " is out of range: " + range_text(*setting) +
                       (setting->spec.unit.empty() ? "" : " (" + setting->spec.unit + ")"));
   }
@@ -206,13 +213,15 @@ std::vector<std::string> Settings::matching(const std::string& pattern) const {
 void Settings::set_from_argument(const std::string& argument) {
   const size_t equals = argument.find('=');
   if (equals == std::string::npos || equals == 0) {
-    throw ConfigError("--set " + argument + ": expected key=value, e.g. --set seed=7");
+    throw ConfigError("--set " + shortened(argument) + ": expected key=value, e.g. --set seed=7");
   }
   const std::string key = argument.substr(0, equals);
   const std::string text = argument.substr(equals + 1);
   nlohmann::json parsed = text;
   try {
-    const toml::table table = toml::parse("value = " + text);
+    const std::string line = "value = " + text;
+    refuse_deep_keys(line, "--set " + shortened(key));
+    const toml::table table = toml::parse(line);
     if (table.size() == 1) parsed = json_from_toml(*table.get("value"));
   } catch (const toml::parse_error&) {
     // Not a TOML value: bare text, as in --set run.directory=runs/a

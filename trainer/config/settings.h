@@ -20,6 +20,8 @@ struct SettingSpec {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices = {};
+  // What people call it elsewhere: answered with this setting, not taken for it.
+  std::vector<std::string> also = {};
 };
 
 enum class SettingType { kBoolean, kInteger, kNumber, kText, kTexts, kIntegers, kNumbers };
@@ -75,7 +77,10 @@ class Settings {
   const Setting* find(const std::string& key) const;
   // Keys that equal the pattern part by part, "*" standing for any part.
   std::vector<std::string> matching(const std::string& pattern) const;
-  std::string nearest_key(const std::string& key) const;  // "" when nothing is near
+  // What was meant by a key that is not declared: by its last part, as other programs call it or as
+  // it is called here in another table ("lr", "steps"; several are one pattern: stage.*.steps),
+  // else by its letters. "" when nothing is near.
+  std::string nearest_key(const std::string& key) const;
   const std::vector<Setting>& all() const { return settings_; }
 
  private:
@@ -102,6 +107,7 @@ class SettingsScope {
 std::string type_name(SettingType type);         // "integer"
 std::string range_text(const Setting& setting);  // "0 to 1", "one of cpu, cuda", "" = any
 std::string toml_value(const nlohmann::json& value);
-std::string explain_setting(const Setting& setting);  // a few lines for the terminal
+std::string shown_value(const nlohmann::json& value);  // for messages: cut when it is long
+std::string explain_setting(const Setting& setting);   // a few lines for the terminal
 
 }  // namespace espalier

@@ -7,6 +7,7 @@
 #include <toml++/toml.h>
 
 #include "trainer/config/settings.h"
+#include "trainer/config/toml_text.h"
 #include "trainer/errors.h"
 #include "trainer/masks/mask_expression.h"
 
@@ -51,7 +52,7 @@ class MaskReader {
 
   void parse() {
     try {
-      root_ = toml::parse_file(path_);
+      root_ = toml::parse(read_toml_text(path_));
     } catch (const toml::parse_error& error) {
       refuse(static_cast<int>(error.source().begin.line), std::string(error.description()));
     }

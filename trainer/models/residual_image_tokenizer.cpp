@@ -11,6 +11,15 @@ namespace {
 // Keys the initial weights, together with the run's seed.
 constexpr uint64_t kWeightSeed = 0x746f6b2d696e69ULL;
 
+// Codebooks, and the two 3 x 3 convolutions of each residual block at the latent's resolution.
+double least_numbers(const ModelConfig& config) {
+  const auto& o = settings_as<ResidualImageTokenizerSettings>(config.settings).options;
+  const auto channels = static_cast<double>(o.encoder_channels());
+  return static_cast<double>(o.stages() * o.codebook_size) *
+             static_cast<double>(o.latent_channels) +
+         18 * channels * channels * static_cast<double>(o.encoder_blocks + o.decoder_blocks);
+}
+
 }  // namespace
 
 void ResidualImageTokenizerSettings::declare(SettingsScope scope) {
@@ -83,13 +92,16 @@ ResidualImageTokenizer::ResidualImageTokenizer(const ModelConfig& config, NamedT
   module_->to(things.device());
 }
 
-void ResidualImageTokenizer::require_image_size(const RunConfig& config, const std::string& data,
-                                                const std::string& asked_by) const {
+void require_image_size(const RunConfig& config, const std::string& model, const std::string& data,
+                        const std::string& asked_by) {
+  const ModelConfig& tokenizer = config.model_named(model, asked_by);
+  const auto& settings = settings_as<ResidualImageTokenizerSettings>(tokenizer.settings);
   const int64_t size = config.data_named(data, asked_by + ".data").image_size;
-  if (size == options().image_size) return;
+  if (size == 0 || size == settings.options.image_size) return;  // 0: follows from the model
   throw ConfigError(asked_by + ": data." + data + ".image_size is " + std::to_string(size) +
-                    ", but model." + name_ + " is for images of " +
-                    std::to_string(options().image_size) + " pixels (image_size); leave data." + data + ".image_size out");
+                    ", but model." + model + " is for images of " +
+                    std::to_string(settings.options.image_size) +
+                    " pixels (image_size); leave data." + data + ".image_size out");
 }
 
 const TeacherFeatures& ResidualImageTokenizer::teacher_of(NamedThings& things,
@@ -125,7 +137,13 @@ void add_residual_image_tokenizer(Registry& registry) {
       .make =
           [](const ModelConfig& config, NamedThings& things) {
             return std::make_unique<ResidualImageTokenizer>(config, things);
-          }});
+          },
+      .check_data =
+          [](const RunConfig& config, const ModelConfig& model, const std::string& data,
+             const std::string& asked_by) {
+            require_image_size(config, model.name, data, asked_by);
+          },
+      .least_numbers = least_numbers});
 }
 
 }  // namespace espalier

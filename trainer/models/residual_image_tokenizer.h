@@ -38,9 +38,6 @@ class ResidualImageTokenizer : public Model {
   ImageTokenizer& module() { return module_; }
   const ImageTokenizerOptions& options() const { return module_->options(); }
 
-  // ConfigError when the images of a data set are not of its size; `asked_by` needs them to be.
-  void require_image_size(const RunConfig& config, const std::string& data,
-                          const std::string& asked_by) const;
   // A teacher's features on a map of half the latent's resolution: (N, views, positions / 4, C).
   // ConfigError when they have other channels than the model's settings say. Collective.
   const TeacherFeatures& teacher_of(NamedThings& things, const std::string& teacher,
@@ -51,5 +48,10 @@ class ResidualImageTokenizer : public Model {
   std::string name_;
   ImageTokenizer module_{nullptr};
 };
+
+// ConfigError when the images of a data set are not of the size of the image tokenizer `model`;
+// `asked_by` needs them to be.
+void require_image_size(const RunConfig& config, const std::string& model, const std::string& data,
+                        const std::string& asked_by);
 
 }  // namespace espalier

@@ -108,7 +108,11 @@ void add_world_model(Registry& registry) {
               "actions by diffusion, in a trunk whose blocks see what a mask file says (DreamVLA).",
       .make_settings = [] { return std::make_shared<WorldModelSettings>(); },
       .make = [](const ModelConfig& config,
-                 NamedThings& things) { return std::make_unique<WorldModel>(config, things); }});
+                 NamedThings& things) { return std::make_unique<WorldModel>(config, things); },
+      .least_numbers =
+          [](const ModelConfig& config) {
+            return settings_as<WorldModelSettings>(config.settings).least_numbers();
+          }});
 }
 
 }  // namespace espalier

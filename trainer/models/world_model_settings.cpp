@@ -2,19 +2,13 @@
 
 #include "trainer/config/run_config.h"
 #include "trainer/errors.h"
+#include "trainer/models/divides.h"
 
 namespace espalier {
 namespace {
 
 constexpr int64_t kMlpRatio = 4;
 constexpr double kMost = 65536;
-
-void check_divides(const std::string& where, const std::string& whole, int64_t size,
-                   const std::string& part, int64_t count) {
-  if (size % count == 0) return;
-  throw ConfigError(where + "." + part + " = " + std::to_string(count) + " does not divide " +
-                    whole + " = " + std::to_string(size));
-}
 
 SettingSpec count_of(const std::string& help, const std::string& unit, double min) {
   return {.help = help, .unit = unit, .min = min, .max = kMost};
@@ -159,6 +153,20 @@ void WorldModelSettings::validate(const RunConfig& config, const std::string& wh
     ++kinds;
   }
   if (kinds > 0) check_divides(where, "width", width, "share_query, kinds of dreams", kinds);
+}
+
+double WorldModelSettings::least_numbers() const {
+  // Attention has four matrices of width x width, the feed-forward 2 kMlpRatio.
+  const auto layers_of = [](int64_t count, int64_t channels) {
+    const auto side = static_cast<double>(channels);
+    return static_cast<double>(count) * (4 + 2 * kMlpRatio) * side * side;
+  };
+  double numbers = layers_of(layers, width) + layers_of(encoder_blocks, encoder_width);
+  if (action_head != "direct") numbers += layers_of(diffusion_layers, diffusion_width);
+  for (const std::string& kind : dream_kinds()) {
+    if (queries_of(kind) > 0) numbers += layers_of(decoder_blocks, decoder_width);
+  }
+  return numbers;
 }
 
 int64_t WorldModelSettings::queries_of(const std::string& kind) const {

@@ -36,6 +36,7 @@ struct WorldModelSettings : KindSettings {
   double guidance = 1.5;
 
   void declare(SettingsScope scope) override;
+  double least_numbers() const;  // of its layers, without what depends on the episodes
   void validate(const RunConfig& config, const std::string& where) const override;
 
   int64_t queries_of(const std::string& kind) const;  // of one view

@@ -4,6 +4,7 @@
 
 #include "data/text/utf8.h"
 #include "trainer/errors.h"
+#include "trainer/models/divides.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/seeded_start.h"
 #include "trainer/named/named_things.h"
@@ -34,22 +35,35 @@ YModelOptions module_options(const YDecoderSettings& settings, const ImageTokeni
 
 void declare_trunk(SettingsScope& scope, YModelOptions& o) {
   scope.add("width", o.width,
-            {.help = "Width of trunk and branches.", .unit = "channels", .min = 8, .max = 65536});
-  scope.add(
-      "heads", o.heads,
-      {.help = "Attention heads; must divide the width.", .unit = "heads", .min = 1, .max = 1024});
+            {.help = "Width of trunk and branches.",
+             .unit = "channels",
+             .min = 8,
+             .max = 65536,
+             .also = {"dim", "d_model", "hidden_size", "n_embd", "embed_dim"}});
+  scope.add("heads", o.heads,
+            {.help = "Attention heads; must divide the width.",
+             .unit = "heads",
+             .min = 1,
+             .max = 1024,
+             .also = {"n_head", "num_heads", "num_attention_heads"}});
   scope.add("kv_heads", o.kv_heads,
             {.help = "Heads of keys and values; must divide the heads.",
              .unit = "heads",
              .min = 1,
-             .max = 1024});
+             .max = 1024,
+             .also = {"n_kv_head", "num_key_value_heads"}});
   scope.add("feed_forward_width", o.feed_forward_width,
             {.help = "Inner width of the gated feed-forward of a layer.",
              .unit = "channels",
              .min = 8,
-             .max = 262144});
+             .max = 262144,
+             .also = {"ffn_dim", "d_ff", "intermediate_size", "mlp_dim"}});
   scope.add("trunk_layers", o.trunk_layers,
-            {.help = "Layers that all tasks share.", .unit = "layers", .min = 0, .max = 1000});
+            {.help = "Layers that all tasks share.",
+             .unit = "layers",
+             .min = 0,
+             .max = 1000,
+             .also = {"layers", "n_layer", "num_layers", "num_hidden_layers", "depth"}});
 }
 
 void declare_depth(SettingsScope& scope, YModelOptions& o) {
@@ -72,11 +86,26 @@ void declare_depth(SettingsScope& scope, YModelOptions& o) {
              .max = 262144});
 }
 
-void check_divides(const std::string& where, const char* width_name, int64_t width,
-                   const char* heads_name, int64_t heads) {
-  if (width % heads == 0) return;
-  throw ConfigError(where + "." + heads_name + " = " + std::to_string(heads) + " does not divide " +
-                    where + "." + width_name + " = " + std::to_string(width));
+// Of one layer: queries, keys and values, what they become, and the gated feed-forward.
+double layer_numbers(double width, double key_width, double feed_forward_width) {
+  return width * (2 * width + 2 * key_width + 3 * feed_forward_width);
+}
+
+// Without embeddings and heads.
+double least_numbers(const ModelConfig& config) {
+  const auto& settings = settings_as<YDecoderSettings>(config.settings);
+  const YModelOptions& o = settings.options;
+  const auto width = static_cast<double>(o.width), depth = static_cast<double>(o.depth_width);
+  const double keys = width / static_cast<double>(o.heads) * static_cast<double>(o.kv_heads);
+  auto layers = static_cast<double>(o.trunk_layers);
+  double numbers = width * width;  // the projector of image positions
+  for (const auto& branch : settings.branches) {
+    layers += static_cast<double>(branch.layers);
+    if (branch.head != "codes") continue;
+    numbers += static_cast<double>(o.depth_layers) *
+               layer_numbers(depth, depth, static_cast<double>(o.depth_feed_forward_width));
+  }
+  return numbers + layers * layer_numbers(width, keys, static_cast<double>(o.feed_forward_width));
 }
 
 }  // namespace
@@ -91,7 +120,8 @@ void YDecoderSettings::declare(SettingsScope scope) {
             {.help = "Longest text, read or written; a sequence has a question and an answer.",
              .unit = "tokens",
              .min = 8,
-             .max = 1e6});
+             .max = 1e6,
+             .also = {"seq_len", "max_length", "max_len", "context_length", "block_size"}});
   declare_trunk(scope, options);
   declare_depth(scope, options);
   for (BranchSettings& branch : branches) {
@@ -119,9 +149,10 @@ void YDecoderSettings::validate(const RunConfig& config, const std::string& wher
   if (branches.empty()) {
     throw ConfigError(where + " has no branch; add a table [" + where + ".branch.NAME]");
   }
-  check_divides(where, "width", options.width, "heads", options.heads);
+  check_divides(where, "width", options.width, "heads", options.heads, /*into_even_parts=*/true);
   check_divides(where, "heads", options.heads, "kv_heads", options.kv_heads);
-  check_divides(where, "depth_width", options.depth_width, "depth_heads", options.depth_heads);
+  check_divides(where, "depth_width", options.depth_width, "depth_heads", options.depth_heads,
+                /*into_even_parts=*/true);
 }
 
 int64_t YDecoderSettings::image_size(const RunConfig& config) const {
@@ -221,7 +252,14 @@ void add_y_decoder(Registry& registry) {
               branches.push_back({branch.name, branch.head});
             }
             return branches;
-          }});
+          },
+      .check_data =
+          [](const RunConfig& config, const ModelConfig& model, const std::string& data,
+             const std::string& asked_by) {
+            const auto& settings = settings_as<YDecoderSettings>(model.settings);
+            require_image_size(config, settings.image_tokenizer, data, asked_by);
+          },
+      .least_numbers = least_numbers});
 }
 
 }  // namespace espalier

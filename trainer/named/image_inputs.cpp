@@ -7,12 +7,12 @@
 
 namespace espalier {
 
-ImageInputs::ImageInputs(NamedThings& things, const std::string& tokenizer,
-                         const std::string& data, int64_t views)
+ImageInputs::ImageInputs(NamedThings& things, const std::string& tokenizer, const std::string& data,
+                         const std::string& split, int64_t views)
     : things_(&things),
       tokenizer_(&things.model_as<ResidualImageTokenizer>(tokenizer, "an image tokenizer")),
-      images_(&things.training_images(data)) {
-  if (images_->is_in_memory()) kept_ = things.image_codes(tokenizer, data, "train", views);
+      images_(&things.image_split(data, split)) {
+  if (images_->is_in_memory()) kept_ = things.image_codes(tokenizer, data, split, views);
 }
 
 ImageRows ImageInputs::rows(const std::vector<int64_t>& samples,

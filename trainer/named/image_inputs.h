@@ -7,27 +7,27 @@
 #include <ATen/core/Tensor.h>
 
 #include "trainer/named/image_codes.h"
-#include "trainer/named/training_images.h"
+#include "trainer/named/image_split.h"
 
 namespace espalier {
 
 class NamedThings;
 class ResidualImageTokenizer;
 
-// Training images of one batch, on their way to a frozen image tokenizer.
+// Images of one batch, on their way to a frozen image tokenizer.
 struct ImageRows {
   at::Tensor samples, views;  // (B) int64
   at::Tensor levels;          // (B, 3, S, S) uint8, where they are still to be encoded
 };
 
-// The codes of training images: made once and kept where the images are in memory, else made of
-// each batch anew (two passes through the encoder for an epoch of one view, no memory).
+// The codes of the images of a split: made once and kept where the images are in memory, else made
+// of each batch anew (two passes through the encoder for an epoch of one view, no memory).
 class ImageInputs {
  public:
   ImageInputs() = default;
   // `views` > 1: batches may ask for any of that many views of an image.
   ImageInputs(NamedThings& things, const std::string& tokenizer, const std::string& data,
-              int64_t views);
+              const std::string& split, int64_t views);
 
   ImageRows rows(const std::vector<int64_t>& samples, const std::vector<int64_t>& views) const;
   // (B, positions, stages) and (B, positions, channels), on the device. Training thread.
@@ -36,7 +36,7 @@ class ImageInputs {
  private:
   NamedThings* things_ = nullptr;
   ResidualImageTokenizer* tokenizer_ = nullptr;
-  const TrainingImages* images_ = nullptr;
+  const ImageSplit* images_ = nullptr;
   ImageCodes kept_;
 };
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "data/order/random.h"
-#include "trainer/named/training_images.h"
+#include "trainer/named/image_split.h"
 
 namespace espalier {
 
@@ -16,7 +16,7 @@ struct StreamedImage {
 };
 
 inline StreamedImage image_at(uint64_t seed, uint64_t order_seed, int64_t position,
-                              const TrainingImages& images, bool flip) {
+                              const ImageSplit& images, bool flip) {
   constexpr uint64_t kImageStream = 0x746f6b2d73616dULL;  // nothing else of a run uses it
   StreamedImage image{
       images.sample_at(order_seed, position), false,

@@ -84,15 +84,15 @@ const ImageSet& NamedThings::images(const std::string& data, const std::string& 
       .first->second;
 }
 
-const TrainingImages& NamedThings::training_images(const std::string& data) {
-  const auto found = training_images_.find(data);
-  if (found != training_images_.end()) return found->second;
-  const Dataset& all = dataset(data, "train");
+const ImageSplit& NamedThings::image_split(const std::string& data, const std::string& split) {
+  const auto found = image_splits_.find({data, split});
+  if (found != image_splits_.end()) return found->second;
+  const Dataset& all = dataset(data, split);
   const DataConfig& config = config_.data_named(data, "a data set");
   const bool fits = all.size() <= samples_in_memory(config);
-  return training_images_
-      .emplace(data, fits ? TrainingImages(&images(data, "train"), nullptr, config)
-                          : TrainingImages(nullptr, &all, config))
+  return image_splits_
+      .emplace(std::pair(data, split), fits ? ImageSplit(&images(data, split), nullptr, config)
+                                            : ImageSplit(nullptr, &all, config))
       .first->second;
 }
 
@@ -198,7 +198,7 @@ const ImageCodes& NamedThings::image_codes(const std::string& name, const std::s
 }
 
 void NamedThings::drop_data() {
-  training_images_.clear();
+  image_splits_.clear();
   images_.clear();
   episodes_.clear();
   features_.clear();

@@ -13,8 +13,8 @@
 #include "trainer/named/episode_set.h"
 #include "trainer/named/image_codes.h"
 #include "trainer/named/image_set.h"
+#include "trainer/named/image_split.h"
 #include "trainer/named/text_vocabulary.h"
-#include "trainer/named/training_images.h"
 #include "trainer/run_observer.h"
 
 namespace espalier {
@@ -55,10 +55,10 @@ class NamedThings {
   // Samples of a split for statistics, evaluations and baselines: all of them where they fit into
   // data.NAME.memory_mib, else as many as do, evenly spread.
   const ImageSet& images(const std::string& data, const std::string& split);
-  // The training split to go through, whatever its size.
-  const TrainingImages& training_images(const std::string& data);
-  // Every data set and episode set of the config, whatever stage needs it: what is missing or cannot
-  // be read is told before the first stage trains. What is opened stays open.
+  // The same split to go through, whatever its size.
+  const ImageSplit& image_split(const std::string& data, const std::string& split);
+  // Every data set and episode set of the config, whatever stage needs it: what is missing or
+  // cannot be read is told before the first stage trains. What is opened stays open.
   void open_data();
   const TextVocabulary& text(const std::string& name);
   // ConfigError with the command that makes it when there is no such data set; DataError when it is
@@ -95,7 +95,7 @@ class NamedThings {
   std::map<std::string, TextVocabulary> texts_;
   std::map<std::pair<std::string, std::string>, Dataset> datasets_;
   std::map<std::pair<std::string, std::string>, ImageSet> images_;
-  std::map<std::string, TrainingImages> training_images_;
+  std::map<std::pair<std::string, std::string>, ImageSplit> image_splits_;
   std::map<std::string, EpisodeIndex> indices_;
   std::map<std::pair<std::string, std::string>, EpisodeSet> episodes_;
   std::map<Key, TeacherFeatures> features_;

@@ -48,6 +48,8 @@ struct ObjectiveBatch {
   virtual std::vector<at::Tensor*> tensors() { return {}; }
   Turn turn;
   std::vector<LossCount> counts;
+  // Tokens of text, of images and of whatever else that go through the model: its throughput.
+  double positions = 0;
 };
 
 struct EvaluationRequest {
@@ -94,6 +96,9 @@ class Objective {
   // Collective; work is split over ranks; valid on rank 0. Takes no gradients.
   virtual Section evaluate(const EvaluationRequest& request) = 0;
 
+  // Samples of one pass over the split that it was built for; 0 = it has none.
+  virtual int64_t split_size() const { return 0; }
+
   // Identifies the training data; a resume that sees another one says so. "" = not known.
   virtual std::string data_fingerprint() const { return ""; }
 };
@@ -109,6 +114,11 @@ struct ObjectiveContext {
   // see the same samples.
   uint64_t order_seed = 0;
   bool for_training = true;  // false: only state() and evaluate() will be called
+  // What load() reads. "validation": to measure losses, so samples are neither mirrored nor
+  // changed, and no condition is dropped; what a loss needs by its nature is drawn still: masks,
+  // noise. Statistics of the training split come with state().
+  std::string split = "train";
+  bool is_measured() const { return split != "train"; }
 };
 
 // "stage.codes.objectives.masked_patches": how an error calls it.

@@ -31,14 +31,14 @@ ReadingObjective::ReadingObjective(const ObjectiveContext& context, const Readin
       branch_(model_.module()->branch_index(settings.branch)),
       weight_(settings.weight),
       seed_(static_cast<uint64_t>(context.run.seed)),
-      order_seed_(context.order_seed) {
-  model_.image_tokenizer().require_image_size(context.run, data_, where_of(context));
-}
+      order_seed_(context.order_seed),
+      is_measured_(context.is_measured()) {}
 
 void ReadingObjective::learn(const ObjectiveContext& context) {
   if (!context.for_training) return;
-  train_ = &things_.training_images(data_);
-  inputs_ = ImageInputs(things_, model_.image_tokenizer_name(), data_, kViews);
+  train_ = &things_.image_split(data_, context.split);
+  inputs_ = ImageInputs(things_, model_.image_tokenizer_name(), data_, context.split,
+                        is_measured_ ? 1 : kViews);
 }
 
 std::vector<std::string> ReadingObjective::parameter_groups_used() const {
@@ -57,7 +57,7 @@ std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
   for (int64_t i = 0; i < turn.samples; ++i) {
     const int64_t position = turn.first_sample() + i;
     const int64_t sample = train_->sample_at(order_seed_, position);
-    int64_t view = draws.next().view;
+    int64_t view = is_measured_ ? 0 : draws.next().view;
     if (keeps_orientation() && is_mirrored(view)) --view;
     CounterRng random(seed_, combine_streams(kTurnStream, static_cast<uint64_t>(position)));
     const Reading reading = this->reading(train_->describe(sample), random);
@@ -71,6 +71,7 @@ std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
   batch->targets = packer.targets();
   batch->images = inputs_.rows(samples, views);
   batch->counts = {{"", static_cast<double>(packer.target_count())}};
+  batch->positions = static_cast<double>(batch->rows.sources.numel());
   return batch;
 }
 

@@ -27,14 +27,14 @@ struct ReadingSettings : ObjectiveSettings {
 };
 
 struct ReadingBatch : ObjectiveBatch {
-  TokenRows rows;             // all but the image inputs
-  at::Tensor target_rows;     // (targets) int64: rows that predict a token
-  at::Tensor targets;         // (targets) int64: the token ids
+  TokenRows rows;          // all but the image inputs
+  at::Tensor target_rows;  // (targets) int64: rows that predict a token
+  at::Tensor targets;      // (targets) int64: the token ids
   ImageRows images;
 
   std::vector<at::Tensor*> tensors() override {
     return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
-            &targets,       &images.samples, &images.views,  &images.levels};
+            &targets,       &images.samples, &images.views, &images.levels};
   }
 };
 
@@ -45,6 +45,7 @@ class ReadingObjective : public Objective {
   std::unique_ptr<ObjectiveBatch> load(const Turn& turn) override;
   std::vector<LossTerm> losses(const ObjectiveBatch& batch) override;
   std::string data_fingerprint() const override;
+  int64_t split_size() const override { return train_ == nullptr ? 0 : train_->size(); }
 
  protected:
   ReadingObjective(const ObjectiveContext& context, const ReadingSettings& settings);
@@ -74,7 +75,8 @@ class ReadingObjective : public Objective {
  private:
   const double weight_;
   uint64_t seed_, order_seed_;
-  const TrainingImages* train_ = nullptr;
+  const ImageSplit* train_ = nullptr;  // or the split that is measured
+  bool is_measured_;
   ImageInputs inputs_;
 };
 

@@ -45,7 +45,15 @@ void RunLog::metrics(const StepReport& report) {
         {report.stage + "/loss", report.total_loss},
         {report.stage + "/learning_rate", report.learning_rate},
         {report.stage + "/grad_norm", report.grad_norm},
-        {report.stage + "/samples_per_s", report.samples_per_s}};
+        {report.stage + "/samples_per_s", report.samples_per_s},
+        {report.stage + "/tokens_per_s", report.tokens_per_s},
+        {report.stage + "/flops_per_s", report.flops_per_s},
+        {report.stage + "/host_memory_bytes", static_cast<double>(report.host_memory_bytes)}};
+    if (report.peak_share > 0) values.emplace_back(report.stage + "/peak_share", report.peak_share);
+    if (report.device_memory_bytes > 0) {
+      values.emplace_back(report.stage + "/device_memory_bytes",
+                          static_cast<double>(report.device_memory_bytes));
+    }
     for (const auto& [name, loss] : report.losses) {
       values.emplace_back(report.stage + "/loss/" + name, loss);
     }
@@ -59,15 +67,23 @@ void RunLog::event(json event) {
 }
 
 void RunLog::evaluation(const std::string& stage, int64_t step, int64_t global_step,
-                        const std::vector<Section>& sections) {
-  post([this, stage, step, global_step, sections, now = unix_time_s()] {
+                        const std::vector<Section>& sections,
+                        const std::map<std::string, double>& validation) {
+  post([this, stage, step, global_step, sections, validation, now = unix_time_s()] {
     json list = to_json(sections);
     for (json& section : list) section.erase("tables");
     append(history_, {{"stage", stage},
                       {"step", step},
                       {"global_step", global_step},
+                      {"validation", validation},
                       {"sections", std::move(list)}});
-    if (tensorboard_) add_to_tensorboard(stage, global_step, sections, now);
+    if (!tensorboard_) return;
+    std::vector<std::pair<std::string, double>> losses;
+    for (const auto& [name, loss] : validation) losses.emplace_back(stage + "/" + name, loss);
+    if (!losses.empty()) {
+      note(tensorboard_->add_scalars(losses, global_step, now), tensorboard_->file());
+    }
+    add_to_tensorboard(stage, global_step, sections, now);
   });
 }
 

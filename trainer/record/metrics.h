@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -34,8 +35,10 @@ class RunLog {
   void event(nlohmann::json event);
   // A line of history.jsonl, without the tables so that it stays small; in TensorBoard the numbers
   // and pictures by path: "codes/reconstruct/psnr_db/3" of stage "codes".
+  // `validation`: losses on held-out data, by names that begin with "validation/".
   void evaluation(const std::string& stage, int64_t step, int64_t global_step,
-                  const std::vector<Section>& sections);
+                  const std::vector<Section>& sections,
+                  const std::map<std::string, double>& validation = {});
   void flush();  // blocks until all of the above is in the files
 
  private:

@@ -17,6 +17,11 @@ nlohmann::json to_json(const StepReport& report) {
           {"grad_norm", report.grad_norm},
           {"skipped", report.skipped},
           {"samples_per_s", report.samples_per_s},
+          {"tokens_per_s", report.tokens_per_s},
+          {"flops_per_s", report.flops_per_s},
+          {"peak_share", report.peak_share},
+          {"host_memory_bytes", report.host_memory_bytes},
+          {"device_memory_bytes", report.device_memory_bytes},
           {"eta_s", report.eta_s},
           {"time_s", report.time_s}};
 }
@@ -35,6 +40,11 @@ StepReport step_report_from_json(const nlohmann::json& message) {
   read_field(message, "grad_norm", &report.grad_norm);
   read_field(message, "skipped", &report.skipped);
   read_field(message, "samples_per_s", &report.samples_per_s);
+  read_field(message, "tokens_per_s", &report.tokens_per_s);
+  read_field(message, "flops_per_s", &report.flops_per_s);
+  read_field(message, "peak_share", &report.peak_share);
+  read_field(message, "host_memory_bytes", &report.host_memory_bytes);
+  read_field(message, "device_memory_bytes", &report.device_memory_bytes);
   read_field(message, "eta_s", &report.eta_s);
   read_field(message, "time_s", &report.time_s);
   return report;

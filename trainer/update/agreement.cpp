@@ -12,6 +12,8 @@ template <class A, class Visit>
 void visit_fields(A& agreement, const Visit& visit) {
   for (auto& value : agreement.targets) visit(value);
   for (auto& value : agreement.loss_sums) visit(value);
+  visit(agreement.positions);
+  visit(agreement.flops);
   visit(agreement.wants_to_stop);
   visit(agreement.writing_checkpoint);
 }

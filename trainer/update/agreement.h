@@ -15,6 +15,8 @@ namespace espalier {
 struct Agreement {
   std::vector<double> targets;    // valid targets of the step about to be trained, by loss
   std::vector<double> loss_sums;  // of the step before, by loss
+  double positions = 0;           // of the same steps, and an estimate of
+  double flops = 0;               // their floating-point operations (update/work_meter.h)
   double wants_to_stop = 0;       // ranks that were asked to stop
   double writing_checkpoint = 0;  // ranks whose thread still writes one
 

@@ -8,6 +8,9 @@
 #include <torch/torch.h>
 
 #include "trainer/errors.h"
+#include "trainer/host/memory_use.h"
+#include "trainer/host/peak_flops.h"
+#include "trainer/update/flop_counter.h"
 #include "trainer/update/precision.h"
 #include "trainer/update/schedule.h"
 
@@ -48,6 +51,8 @@ StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
       comm_, groups,
       ReducerOptions{static_cast<int64_t>(options_.config.compute.bucket_mib * (1 << 20))});
   if (!reads_every_step()) measures_.emplace(stage_.losses().size(), options_.device);
+  peak_flops_ = peak_flops_of(options_.device,
+                              resolve_precision(options_.device.type(), stage_.config().precision));
 }
 
 StepLoop::~StepLoop() = default;
@@ -59,7 +64,8 @@ TensorMap StepLoop::state() const {
   return state;
 }
 
-void StepLoop::set_position(int64_t steps_done, int64_t bad_steps) {
+void StepLoop::set_position(int64_t steps_done, int64_t bad_steps, const nlohmann::json& losses) {
+  meter_.restore(losses);
   steps_done_ = steps_done;
   bad_steps_ = bad_steps;
   first_bad_step_ = steps_done - bad_steps;
@@ -118,11 +124,11 @@ Agreement StepLoop::agree_on(const StepBatches& batches) {
   Agreement mine(losses);
   for (const SlotBatch& batch : batches) stage_.count_targets(batch, mine.targets);
   const bool reads = is_reading_due();
-  if (reads) mine.loss_sums = read_losses();
+  if (reads) read_measures(mine);
   mine.wants_to_stop = observer_.stop_requested() ? 1.0 : 0.0;
   mine.writing_checkpoint = checkpointer_.pending();
   const Agreement all = agree(control_, mine);
-  publish(reads ? std::optional(all.loss_sums) : std::nullopt);
+  publish(reads ? std::optional(all) : std::nullopt);
   checkpointer_.advance(all.writing_checkpoint);
   return all;
 }
@@ -132,20 +138,28 @@ void StepLoop::forward_backward(StepBatches& batches) {
   unreported_ = StepReport{};
   reducer_->start_step(active_);
   for (size_t i = 0; i < batches.size(); ++i) {
-    at::Tensor total;
-    batches[i].upload.send();
-    {
-      const PrecisionGuard guard(options_.device.type(), stage_.config().precision);
-      total = weighted_total(stage_.compute(batches[i]));
-    }
-    if (!total.defined() || !total.requires_grad()) continue;
-    if (i + 1 == batches.size()) reducer_->expect_last_backward(stage_.groups_in_slot(batches[i]));
-    // A loss that is not finite can have finite gradients. Seeding backward with nan makes it show
-    // in the sum of gradients, and so on every rank, without another message.
-    const at::Tensor seed = torch::ones_like(total).masked_fill_(
-        at::isfinite(total.detach()).logical_not(), std::numeric_limits<double>::quiet_NaN());
-    total.backward(seed);
+    std::optional<FlopCounter> counter;
+    if (work_.is_new(batches[i])) counter.emplace();
+    train_slot(batches[i], i + 1 == batches.size());
+    if (counter) work_.learn(batches[i], counter->flops());
+    work_.add(batches[i]);
   }
+}
+
+void StepLoop::train_slot(SlotBatch& batch, bool is_last) {
+  at::Tensor total;
+  batch.upload.send();
+  {
+    const PrecisionGuard guard(options_.device.type(), stage_.config().precision);
+    total = weighted_total(stage_.compute(batch));
+  }
+  if (!total.defined() || !total.requires_grad()) return;
+  if (is_last) reducer_->expect_last_backward(stage_.groups_in_slot(batch));
+  // A loss that is not finite can have finite gradients. Seeding backward with nan makes it show
+  // in the sum of gradients, and so on every rank, without another message.
+  const at::Tensor seed = torch::ones_like(total).masked_fill_(
+      at::isfinite(total.detach()).logical_not(), std::numeric_limits<double>::quiet_NaN());
+  total.backward(seed);
 }
 
 at::Tensor StepLoop::weighted_total(const std::vector<at::Tensor>& sums) {
@@ -211,14 +225,20 @@ bool StepLoop::is_reading_due() const {
          unread_steps_ > options_.config.compute.max_bad_steps;
 }
 
-// Sums of this rank over all steps that were not read.
-std::vector<double> StepLoop::read_losses() {
-  if (!measures_) return loss_numbers(sums_, stage_.losses().size());
-  const StepMeasures::Values values = measures_->take();
+// Of this rank, over all steps that were not read.
+void StepLoop::read_measures(Agreement& mine) {
+  const WorkMeter::Work work = work_.take();
+  mine.positions = work.positions;
+  mine.flops = work.flops;
+  if (!measures_) {
+    mine.loss_sums = loss_numbers(sums_, stage_.losses().size());
+    return;
+  }
+  StepMeasures::Values values = measures_->take();
   last_norm_ = values.gradient_norm;
   note_bad_steps(values.bad_steps);
   unreported_->skipped = values.bad_steps > 0;
-  return values.loss_sums;
+  mine.loss_sums = std::move(values.loss_sums);
 }
 
 // As a GPU counted them, the last step included. All ranks read the same, and take the same turn.
@@ -243,44 +263,57 @@ void StepLoop::give_up() {
 void StepLoop::flush_report() {
   if (!unreported_) return;
   Agreement mine(stage_.losses().size());
-  mine.loss_sums = read_losses();
-  publish(agree(control_, mine).loss_sums);
+  read_measures(mine);
+  publish(agree(control_, mine));
 }
 
 // The report of the last step, now that its losses are known, if they were read: else it has those
 // that were known last.
-void StepLoop::publish(const std::optional<std::vector<double>>& sums) {
+void StepLoop::publish(const std::optional<Agreement>& read) {
   if (!unreported_) return;
-  StepReport& report = *unreported_;
+  clock_.count_step();
+  if (read) note_measures(*read);
+  StepReport report = known_;
   const StageConfig& stage = stage_.config();
   report.stage = stage.name;
+  report.step = unreported_->step;
   report.stage_steps = stage.steps;
   report.global_step = options_.global_step_before + report.step;
   report.total_steps = options_.total_steps;
   report.samples = report.step * stage.batch_size;
-  clock_.count_step();
-  if (sums) {
-    meter_.add(*sums, unread_targets_);
-    unread_targets_.assign(unread_targets_.size(), 0.0);
-    unread_steps_ = 0;
-    clock_.settle();
-    step_s_ = std::max(1e-9, clock_.step_s());
-    time_s_ = clock_.per_step();
-  }
-  if (measures_) report.grad_norm = last_norm_;
-  report.losses = meter_.means();
-  report.total_loss = meter_.total();
-  if (step_s_ > 0) report.samples_per_s = static_cast<double>(stage.batch_size) / step_s_;
+  report.learning_rate = unreported_->learning_rate;
+  report.grad_norm = measures_ ? last_norm_ : unreported_->grad_norm;
+  report.skipped = unreported_->skipped;
   report.eta_s = step_s_ * static_cast<double>(report.stage_steps - report.step);
-  report.time_s = time_s_;
   observer_.on_step(report);
   if (is_line(report.step)) {
     if (options_.on_line) options_.on_line(report);
     clock_.reset();
     meter_.start_interval();
+    work_.start_interval();
   }
   sums_.clear();
   unreported_.reset();
+}
+
+// What the steps since the last reading measured, over all ranks.
+void StepLoop::note_measures(const Agreement& read) {
+  meter_.add(read.loss_sums, unread_targets_);
+  work_.add_to_interval({read.positions, read.flops}, unread_steps_);
+  unread_targets_.assign(unread_targets_.size(), 0.0);
+  unread_steps_ = 0;
+  clock_.settle();
+  step_s_ = std::max(1e-9, clock_.step_s());
+  const WorkMeter::Work work = work_.per_step();
+  known_.losses = meter_.means();
+  known_.total_loss = meter_.total();
+  known_.samples_per_s = static_cast<double>(stage_.config().batch_size) / step_s_;
+  known_.tokens_per_s = work.positions / step_s_;
+  known_.flops_per_s = work.flops / step_s_;
+  if (peak_flops_) known_.peak_share = known_.flops_per_s / (*peak_flops_ * comm_.size());
+  known_.host_memory_bytes = peak_host_memory();
+  known_.device_memory_bytes = peak_device_memory(options_.device);
+  known_.time_s = clock_.per_step();
 }
 
 }  // namespace espalier

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +20,7 @@
 #include "trainer/update/phase_clock.h"
 #include "trainer/update/step_measures.h"
 #include "trainer/update/weight_average.h"
+#include "trainer/update/work_meter.h"
 
 namespace espalier {
 
@@ -60,8 +60,8 @@ class StepLoop {
   // checkpoint needs to go on from here.
   TensorMap state() const;
 
-  // Where to go on after state() was loaded.
-  void set_position(int64_t steps_done, int64_t bad_steps);
+  // Where to go on after state() was loaded. `losses`: what loss_meter().state() had been.
+  void set_position(int64_t steps_done, int64_t bad_steps, const nlohmann::json& losses = {});
 
   // Trains one step. False: the ranks agreed to stop, and nothing was changed. Throws
   // NumericError when gradients were not finite too many times in a row (on a GPU when that is
@@ -75,6 +75,7 @@ class StepLoop {
   int64_t steps_done() const { return steps_done_; }
   int64_t bad_steps() const { return bad_steps_; }  // in a row, up to now
   WeightAverage& average() { return *average_; }
+  const LossMeter& loss_meter() const { return meter_; }
 
  private:
   using StepBatches = std::vector<SlotBatch>;
@@ -82,16 +83,18 @@ class StepLoop {
   StepBatches load_step(int64_t step);
   Agreement agree_on(const StepBatches& batches);
   void forward_backward(StepBatches& batches);
+  void train_slot(SlotBatch& batch, bool is_last);
   at::Tensor weighted_total(const std::vector<at::Tensor>& sums);
   bool apply_gradients();
   void apply_unread();
   bool reads_every_step() const { return options_.device.is_cpu(); }
   bool is_line(int64_t step) const;
   bool is_reading_due() const;
-  std::vector<double> read_losses();
+  void read_measures(Agreement& mine);
   void note_bad_steps(int64_t in_a_row);
   [[noreturn]] void give_up();
-  void publish(const std::optional<std::vector<double>>& sums);
+  void publish(const std::optional<Agreement>& read);
+  void note_measures(const Agreement& read);
 
   Stage& stage_;
   Communicator& comm_;
@@ -105,6 +108,8 @@ class StepLoop {
   std::unique_ptr<Prefetcher<StepBatches>> prefetcher_;
   PhaseClock clock_;
   LossMeter meter_;
+  WorkMeter work_;
+  std::optional<double> peak_flops_;      // of one rank
   std::optional<StepMeasures> measures_;  // of a GPU, since they were read
   at::Tensor applies_;                    // of a GPU: whether the step under way changes anything
   int64_t steps_done_ = 0;
@@ -118,7 +123,7 @@ class StepLoop {
   // Of the steps that were read last.
   double last_norm_ = 0;
   double step_s_ = 0;
-  std::map<std::string, double> time_s_;
+  StepReport known_;                      // what they had: losses, speed, memory
   std::optional<StepReport> unreported_;  // the last step, without its losses
 };
 

@@ -61,6 +61,10 @@ struct LaunchCommand {
 };
 
 // Pure, one file each.
+// What mpirun says of arguments that it does not take, by asking for its version with them; ""
+// where it takes them. Values that only a launch looks at are not tried.
+std::string refused_by_mpirun(const std::vector<std::string>& arguments,
+                              const MachineView& machine);
 LaunchCommand mpirun_command(const LaunchRequest& request, const MachineView& machine);
 LaunchCommand srun_command(const LaunchRequest& request, const MachineView& machine);
 LaunchCommand local_command(const LaunchRequest& request, const MachineView& machine);

@@ -1,11 +1,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 
 #include "launch/coordinator/launchers/handed_down.h"
 #include "launch/coordinator/launchers/launcher.h"
 #include "launch/protocol/host_identity.h"
+#include "launch/slurm/program_output.h"
 
 namespace espalier {
 namespace {
@@ -83,6 +85,17 @@ void add_hosts(std::vector<std::string>& out, const LaunchRequest& request) {
 }
 
 }  // namespace
+
+std::string refused_by_mpirun(const std::vector<std::string>& arguments,
+                              const MachineView& machine) {
+  std::vector<std::string> command = {machine.mpirun};
+  if (machine.is_root) command.emplace_back("--allow-run-as-root");
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  command.push_back("--version");
+  const std::string said = program_output(command, std::chrono::seconds(5));
+  const std::string line = said.substr(0, said.find('\n'));
+  return line.find("rror") == std::string::npos ? "" : line;
+}
 
 LaunchCommand mpirun_command(const LaunchRequest& request, const MachineView& machine) {
   LaunchCommand command;

@@ -106,8 +106,16 @@ TEST(ImageCodec, RefusesATruncatedJpegInsteadOfFillingItWithGrey) {
         << size;
 }
 
-TEST(ImageCodec, RefusesACmykJpegByName) {
-  expect_contains(error_of(jpeg_of(8, 8, 4, Bytes(256, 0))), {"picture", "damaged JPEG"});
+// Adobe's way, which libjpeg writes: how much light each ink leaves.
+TEST(ImageCodec, ReadsACmykJpegAsItsInksWouldLook) {
+  Bytes red;
+  for (int pixel = 0; pixel < 64; ++pixel) red.insert(red.end(), {255, 0, 0, 255});
+  const Image image = decode_image(jpeg_of(8, 8, 4, red), "picture");
+  for (size_t pixel = 0; pixel < 64; ++pixel) {
+    EXPECT_GT(image.rgb[3 * pixel], 245);
+    EXPECT_LT(image.rgb[3 * pixel + 1], 10);
+    EXPECT_LT(image.rgb[3 * pixel + 2], 10);
+  }
 }
 
 TEST(ImageCodec, SurvivesRandomDamage) {

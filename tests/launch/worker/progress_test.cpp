@@ -63,6 +63,20 @@ TEST(Progress, CountsLongWorkBetweenTheSteps) {
             "teacher features 1517/1517  ETA 0:00\n");
 }
 
+TEST(Progress, LinesHaveEveryLossAndWhatTheHardwareDoes) {
+  StepReport report = half_way();
+  report.losses = {{"caption", 1.5}, {"draw", 3.25}};
+  report.tokens_per_s = 20000;
+  report.flops_per_s = 4e14;
+  report.peak_share = 0.404;
+  report.host_memory_bytes = int64_t{3} << 30;
+  report.device_memory_bytes = int64_t{40} << 30;
+  EXPECT_EQ(
+      format_line(report),
+      "tokenizer 50/100  loss 0.2500  312 samples/s  20000 tokens/s  ETA 1:23  caption 1.5000 "
+      "draw 3.2500  400 TFLOP/s (40% of peak)  3.0 GiB, GPU 40.0 GiB");
+}
+
 TEST(Progress, WritesDurationsLikeAClock) {
   EXPECT_EQ(format_duration(0.4), "0:00");
   EXPECT_EQ(format_duration(3723), "1:02:03");

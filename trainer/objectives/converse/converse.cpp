@@ -1,6 +1,6 @@
-// Kind "converse": an image and what was said of it so far are read, and what the assistant says next
-// is written. A sample is a conversation ("messages"); each time it is shown, one of the assistant's
-// turns is learned, drawn at random, after all that came before it.
+// Kind "converse": an image and what was said of it so far are read, and what the assistant says
+// next is written. A sample is a conversation ("messages"); each time it is shown, one of the
+// assistant's turns is learned, drawn at random, after all that came before it.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -118,8 +118,8 @@ std::string most_frequent_answer(const ImageSet& train) {
 
 Section Converse::evaluate(const EvaluationRequest& request) {
   const ImageSet& all = things_.images(data_, request.split);
-  const int64_t most = request.max_samples == 0 ? kMostAnswered
-                                                : std::min(kMostAnswered, request.max_samples);
+  const int64_t most =
+      request.max_samples == 0 ? kMostAnswered : std::min(kMostAnswered, request.max_samples);
   const ImageSet held_out = all.select(spread_indices(most, all.size()));
   const std::vector<std::string> written = answer_first(held_out);
   const std::string blind = most_frequent_answer(things_.images(data_, "train"));
@@ -135,8 +135,7 @@ Section Converse::evaluate(const EvaluationRequest& request) {
     exact.push_back(written[at] == wanted ? 1 : 0);
     blind_f1.push_back(word_f1(blind, wanted));
     if (std::find(shown.begin(), shown.end(), i) == shown.end()) continue;
-    examples.rows.push_back(
-        {turn == 0 ? "" : sample.messages[turn - 1].text, wanted, written[at]});
+    examples.rows.push_back({turn == 0 ? "" : sample.messages[turn - 1].text, wanted, written[at]});
   }
   const auto mean = [](const std::vector<double>& values) {
     double sum = 0;
@@ -154,11 +153,11 @@ Section Converse::evaluate(const EvaluationRequest& request) {
                              .standard_error = standard_error_of_mean(f1),
                              .is_headline = true,
                              .baselines = {{"most frequent answer", mean(blind_f1)}}});
-  section.metrics.push_back({.name = "exact",
-                             .label = "answers exactly right",
-                             .value = mean(exact),
-                             .standard_error = standard_error_of_share(mean(exact),
-                                                                       held_out.size())});
+  section.metrics.push_back(
+      {.name = "exact",
+       .label = "answers exactly right",
+       .value = mean(exact),
+       .standard_error = standard_error_of_share(mean(exact), held_out.size())});
   section.tables.push_back(std::move(examples));
   return section;
 }

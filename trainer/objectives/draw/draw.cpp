@@ -50,11 +50,12 @@ Draw::Draw(const ObjectiveContext& context)
       branch_(model_.module()->branch_index(settings_.branch)),
       seed_(static_cast<uint64_t>(context.run.seed)),
       order_seed_(context.order_seed) {
-  model_.image_tokenizer().require_image_size(context.run, settings_.data, where_of(context));
   if (!context.for_training) return;
-  train_ = &things_.training_images(settings_.data);
-  if (settings_.samples > 0) drawn_ = drawn(train_->size());
-  inputs_ = ImageInputs(things_, model_.image_tokenizer_name(), settings_.data, kViews);
+  train_ = &things_.image_split(settings_.data, context.split);
+  is_measured_ = context.is_measured();
+  if (settings_.samples > 0 && !is_measured_) drawn_ = drawn(train_->size());
+  inputs_ = ImageInputs(things_, model_.image_tokenizer_name(), settings_.data, context.split,
+                        is_measured_ ? 1 : kViews);
 }
 
 std::vector<int64_t> Draw::drawn(int64_t size) const {
@@ -65,7 +66,9 @@ std::vector<std::string> Draw::parameter_groups_used() const {
   return {"trunk", branch_group(settings_.branch)};
 }
 
-std::string Draw::data_fingerprint() const { return train_ == nullptr ? "" : train_->fingerprint(); }
+std::string Draw::data_fingerprint() const {
+  return train_ == nullptr ? "" : train_->fingerprint();
+}
 
 std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   auto batch = std::make_unique<DrawBatch>();
@@ -75,10 +78,11 @@ std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   std::vector<int64_t> samples;
   for (int64_t i = 0; i < turn.samples; ++i) {
     const int64_t position = turn.first_sample() + i;
-    const int64_t sample = drawn_.empty() ? train_->sample_at(order_seed_, position)
-                                          : drawn_[static_cast<size_t>(sample_at(
-                                                order_seed_, position, std::ssize(drawn_)))];
-    const bool is_dropped = draws.next().dropout < settings_.condition_dropout;
+    const int64_t sample =
+        drawn_.empty()
+            ? train_->sample_at(order_seed_, position)
+            : drawn_[static_cast<size_t>(sample_at(order_seed_, position, std::ssize(drawn_)))];
+    const bool is_dropped = !is_measured_ && draws.next().dropout < settings_.condition_dropout;
     packer.add_draw(is_dropped ? std::vector{tokens.null}
                                : model_.encode_cut(train_->describe(sample).caption()));
     samples.push_back(sample);
@@ -90,6 +94,7 @@ std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   batch->images = inputs_.rows(samples, std::vector<int64_t>(samples.size(), 0));
   batch->counts = {{"", static_cast<double>(packer.target_count()) *
                             static_cast<double>(model_.module()->options().stages)}};
+  batch->positions = static_cast<double>(batch->rows.sources.numel());
   return batch;
 }
 
@@ -97,7 +102,7 @@ std::vector<LossTerm> Draw::losses(const ObjectiveBatch& base) {
   const auto& batch = dynamic_cast<const DrawBatch&>(base);
   const at::Device device = model_.device();
   TokenRows rows = model_.to_device(batch.rows);
-  const at::Tensor codes = inputs_.codes(batch.images).codes;         // (B, P, stages)
+  const at::Tensor codes = inputs_.codes(batch.images).codes;    // (B, P, stages)
   const at::Tensor sums = sum_codes(model_.codebooks(), codes);  // (S, B, P, C)
   const int64_t stages = sums.size(0), positions = sums.size(2);
   rows.code_sums =

@@ -34,7 +34,7 @@ struct DrawBatch : ObjectiveBatch {
   ImageRows images;
 
   std::vector<at::Tensor*> tensors() override {
-    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
+    return {&rows.text_ids,  &rows.positions, &rows.sources, &target_rows,
             &images.samples, &images.views,   &images.levels};
   }
 };
@@ -49,6 +49,7 @@ class Draw : public Objective {
   std::vector<LossTerm> losses(const ObjectiveBatch& batch) override;
   Section evaluate(const EvaluationRequest& request) override;
   std::string data_fingerprint() const override;
+  int64_t split_size() const override { return train_ == nullptr ? 0 : train_->size(); }
 
   // For its evaluation.
   const DrawSettings& settings() const { return settings_; }
@@ -66,7 +67,8 @@ class Draw : public Objective {
   YDecoder& model_;
   const int64_t branch_;
   uint64_t seed_, order_seed_;
-  const TrainingImages* train_ = nullptr;
+  const ImageSplit* train_ = nullptr;  // or the split that is measured
+  bool is_measured_ = false;
   std::vector<int64_t> drawn_;  // empty: all
   ImageInputs inputs_;
 };

@@ -56,7 +56,6 @@ MaskedPatchesObjective::MaskedPatchesObjective(const ObjectiveContext& context)
       order_seed_(context.order_seed),
       keep_(visible_count(model_.options().positions(), settings_.mask_ratio)) {
   const ImageTokenizerOptions& options = model_.options();
-  model_.require_image_size(context.run, settings_.data, where_of(context));
   const SeededStart seeded(seed_ ^ kWeightSeed);
   heads_ = MaskedPatches(MaskedPatchesOptions{.positions = options.positions(),
                                               .encoder_channels = 2 * options.width,
@@ -66,10 +65,12 @@ MaskedPatchesObjective::MaskedPatchesObjective(const ObjectiveContext& context)
   heads_->to(things_.device());
   teacher_mean_ = at::zeros({options.teacher_channels});
   if (!context.for_training) return;
-  train_ = &things_.training_images(settings_.data);
+  train_ = &things_.image_split(settings_.data, context.split);
+  flips_ = settings_.flip && !context.is_measured();
   if (settings_.teacher.empty()) return;
-  teacher_ = TeacherTargets(things_, model_, settings_.teacher, settings_.data, settings_.flip);
-  teacher_mean_.copy_(teacher_.mean());
+  teacher_ =
+      TeacherTargets(things_, model_, settings_.teacher, settings_.data, context.split, flips_);
+  if (!context.is_measured()) teacher_mean_.copy_(teacher_.mean());  // else it comes with state()
 }
 
 std::vector<LossSpec> MaskedPatchesObjective::loss_specs() const {
@@ -103,11 +104,10 @@ std::unique_ptr<ObjectiveBatch> MaskedPatchesObjective::load(const Turn& turn) {
   const at::Tensor noise = at::empty({count, positions});
   for (int64_t i = 0; i < count; ++i) {
     const int64_t position = turn.first_sample() + i;
-    const StreamedImage image =
-        image_at(seed_, order_seed_, position, *train_, settings_.flip);
+    const StreamedImage image = image_at(seed_, order_seed_, position, *train_, flips_);
     const at::Tensor levels = train_->levels(image.index);
     batch->images[i].copy_(image.mirrored ? levels.flip({2}) : levels);
-    teacher_.load(image.index, image.mirrored, batch->teacher[i]);
+    teacher_.load(image.index, image.mirrored, teacher_mean_, batch->teacher[i]);
     fill_noise(noise[i], seed_, combine_streams(kMaskStream, static_cast<uint64_t>(position)));
   }
   batch->images.div_(127.5).sub_(1.0);
@@ -118,6 +118,7 @@ std::unique_ptr<ObjectiveBatch> MaskedPatchesObjective::load(const Turn& turn) {
   batch->counts = {{"mimic", taught * static_cast<double>(count * keep_)},
                    {"reconstruct", pixels * static_cast<double>(positions - keep_) /
                                        static_cast<double>(positions)}};
+  batch->positions = static_cast<double>(count * keep_);  // the hidden ones are left out
   return batch;
 }
 
@@ -133,10 +134,9 @@ std::vector<LossTerm> MaskedPatchesObjective::losses(const ObjectiveBatch& base)
   const at::Device device = things_.device();
   const at::Tensor images = batch.images.to(device, /*non_blocking=*/true);
   const at::Tensor teacher =
-      teacher_.of(batch.teacher.to(device, /*non_blocking=*/true), images);
-  const MaskedPatchesLosses result =
-      heads_->losses(model_.module()->encoder, image_to_patches(images),
-                     grid_on_device(batch.grid), teacher);
+      teacher_.of(batch.teacher.to(device, /*non_blocking=*/true), images, teacher_mean_);
+  const MaskedPatchesLosses result = heads_->losses(
+      model_.module()->encoder, image_to_patches(images), grid_on_device(batch.grid), teacher);
   return {{"mimic", result.mimic}, {"reconstruct", result.reconstruct}};
 }
 

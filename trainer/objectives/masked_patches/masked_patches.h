@@ -51,6 +51,7 @@ class MaskedPatchesObjective : public Objective {
   TensorMap state() override;
   Section evaluate(const EvaluationRequest& request) override;
   std::string data_fingerprint() const override;
+  int64_t split_size() const override { return train_ == nullptr ? 0 : train_->size(); }
 
  private:
   VisibleGrid grid_on_device(VisibleGrid grid) const;
@@ -67,7 +68,8 @@ class MaskedPatchesObjective : public Objective {
   uint64_t seed_, order_seed_;
   int64_t keep_;  // patches that stay visible
   MaskedPatches heads_{nullptr};
-  const TrainingImages* train_ = nullptr;
+  const ImageSplit* train_ = nullptr;  // or the split that is measured
+  bool flips_ = false;
   TeacherTargets teacher_;
   at::Tensor teacher_mean_;  // (C)
 };

@@ -62,14 +62,15 @@ ResidualEvolution::ResidualEvolution(const ObjectiveContext& context)
       seed_(static_cast<uint64_t>(context.run.seed)),
       order_seed_(context.order_seed) {
   const ImageTokenizerOptions& options = model_.options();
-  model_.require_image_size(context.run, settings_.data, where_of(context));
   teacher_mean_ = at::zeros({options.teacher_channels});
   statistics_ = model_.module()->quantizer->new_statistics();
   if (!context.for_training) return;
-  train_ = &things_.training_images(settings_.data);
+  train_ = &things_.image_split(settings_.data, context.split);
+  flips_ = settings_.flip && !context.is_measured();
   if (!has_teacher()) return;
-  teacher_ = TeacherTargets(things_, model_, settings_.teacher, settings_.data, settings_.flip);
-  teacher_mean_.copy_(teacher_.mean());
+  teacher_ =
+      TeacherTargets(things_, model_, settings_.teacher, settings_.data, context.split, flips_);
+  if (!context.is_measured()) teacher_mean_.copy_(teacher_.mean());  // else it comes with state()
 }
 
 std::vector<LossSpec> ResidualEvolution::loss_specs() const {
@@ -96,11 +97,10 @@ std::unique_ptr<ObjectiveBatch> ResidualEvolution::load(const Turn& turn) {
   inputs.semantic_depth = at::empty({count}, at::kLong);
   inputs.teacher = at::zeros({count, positions / 4, options.teacher_channels}, at::kBFloat16);
   for (int64_t i = 0; i < count; ++i) {
-    StreamedImage image =
-        image_at(seed_, order_seed_, turn.first_sample() + i, *train_, settings_.flip);
+    StreamedImage image = image_at(seed_, order_seed_, turn.first_sample() + i, *train_, flips_);
     const at::Tensor levels = train_->levels(image.index);
     inputs.images[i].copy_(image.mirrored ? levels.flip({2}) : levels);
-    teacher_.load(image.index, image.mirrored, inputs.teacher[i]);
+    teacher_.load(image.index, image.mirrored, teacher_mean_, inputs.teacher[i]);
     inputs.pixel_depth[i] =
         random_depth(image.random, settings_.all_pixel_stages, options.pixel_stages);
     inputs.semantic_depth[i] = random_depth(image.random, settings_.all_stages, options.stages());
@@ -115,6 +115,7 @@ std::unique_ptr<ObjectiveBatch> ResidualEvolution::load(const Turn& turn) {
       {"pixel", pixels},
       {"commitment", rows * static_cast<double>(options.stages() * options.latent_channels)},
       {"semantic", taught * rows / 4}};
+  batch->positions = rows;
   return batch;
 }
 
@@ -142,7 +143,7 @@ std::vector<LossTerm> ResidualEvolution::losses(const ObjectiveBatch& base) {
        {&inputs.images, &inputs.pixel_depth, &inputs.semantic_depth, &inputs.teacher}) {
     *tensor = tensor->to(device, /*non_blocking=*/true);
   }
-  inputs.teacher = teacher_.of(inputs.teacher, inputs.images);
+  inputs.teacher = teacher_.of(inputs.teacher, inputs.images, teacher_mean_);
   TokenizerLosses result = model_.module()->losses(inputs);
   model_.module()->quantizer->add_statistics(result.latents, result.quantized,
                                              batch.candidate_rows.to(device), statistics_);

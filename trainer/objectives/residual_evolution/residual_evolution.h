@@ -53,6 +53,7 @@ class ResidualEvolution : public Objective {
   void skip_update() override { statistics_.zero_(); }
   Section evaluate(const EvaluationRequest& request) override;
   std::string data_fingerprint() const override;
+  int64_t split_size() const override { return train_ == nullptr ? 0 : train_->size(); }
 
   // For its evaluation.
   const ResidualEvolutionSettings& settings() const { return settings_; }
@@ -70,7 +71,8 @@ class ResidualEvolution : public Objective {
   NamedThings& things_;
   ResidualImageTokenizer& model_;
   uint64_t seed_, order_seed_;
-  const TrainingImages* train_ = nullptr;
+  const ImageSplit* train_ = nullptr;  // or the split that is measured
+  bool flips_ = false;
   TeacherTargets teacher_;
   at::Tensor teacher_mean_;  // (C) over the training images
   at::Tensor statistics_;    // of this step's vectors, for the codebooks

@@ -68,8 +68,13 @@ WorldModelObjective::WorldModelObjective(const ObjectiveContext& context)
                                       .asked_by = where_of(context)});
   }
   if (!context.for_training) return;
-  train_ = &things_.episodes(model_.settings().episodes, "train");
-  windows_.emplace(*train_, model_.settings().timesteps, EpisodeWindows::Order::kEveryStart);
+  train_ = &things_.episodes(model_.settings().episodes, context.split);
+  const bool is_measured = context.is_measured();
+  windows_.emplace(
+      *train_, model_.settings().timesteps,
+      is_measured ? EpisodeWindows::Order::kSideBySide : EpisodeWindows::Order::kEveryStart);
+  dropout_ = is_measured ? 0 : settings_.condition_dropout;
+  if (is_measured) return;  // the mean is that of the training split, in state()
   // A split without an episode of the tasks is found now, not when it is to be measured on.
   for (const char* split : {"validation", "test"})
     things_.episodes(model_.settings().episodes, split);
@@ -176,6 +181,7 @@ std::unique_ptr<WorldModelBatch> WorldModelObjective::make_batch(
     list_wanted_actions(*batch);
   }
   count(*batch);
+  batch->positions = static_cast<double>(std::ssize(windows) * model_.layout().rows());
   return batch;
 }
 
@@ -189,7 +195,7 @@ void WorldModelObjective::draw(WorldModelBatch& batch, const std::vector<uint64_
     CounterRng random(seed_, streams[b]);
     WindowDraws draws(settings_.noise_repeats, steps[static_cast<int64_t>(b)].item<int64_t>(),
                       sizes.action_queries, model_.index().action_size());
-    draws.fill(random, settings_.condition_dropout, sizes.diffusion_steps, is_flow);
+    draws.fill(random, dropout_, sizes.diffusion_steps, is_flow);
     noise.push_back(draws.noise());
     time.push_back(draws.time());
     dropped.push_back(draws.dropped());

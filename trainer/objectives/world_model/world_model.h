@@ -70,6 +70,7 @@ class WorldModelObjective : public Objective {
   TensorMap state() override;
   Section evaluate(const EvaluationRequest& request) override;
   std::string data_fingerprint() const override;
+  int64_t split_size() const override { return windows_ ? windows_->size() : 0; }
 
   // For its evaluation.
   const WorldModelObjectiveSettings& settings() const { return settings_; }
@@ -118,7 +119,8 @@ class WorldModelObjective : public Objective {
   std::optional<SemanticTargets> semantic_;
   at::Tensor semantic_mean_;  // (channels) fp32 on the CPU, of the training data
   const EpisodeSet* train_ = nullptr;
-  std::optional<EpisodeWindows> windows_;  // to train on
+  std::optional<EpisodeWindows> windows_;  // of train_, which may be the split that is measured
+  double dropout_ = 0;                     // of conditions
   StepTargets step_targets_;               // of the latest step; on the thread that loads
 };
 

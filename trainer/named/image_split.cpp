@@ -1,4 +1,4 @@
-#include "trainer/named/training_images.h"
+#include "trainer/named/image_split.h"
 
 #include <spdlog/spdlog.h>
 #include <torch/torch.h>
@@ -8,41 +8,40 @@
 
 namespace espalier {
 
-TrainingImages::TrainingImages(const ImageSet* in_memory, const Dataset* on_disk,
-                               const DataConfig& config)
+ImageSplit::ImageSplit(const ImageSet* in_memory, const Dataset* on_disk, const DataConfig& config)
     : in_memory_(in_memory),
       on_disk_(on_disk),
       image_size_(config.image_size),
       window_(config.shuffle_window),
       skips_bad_(config.on_bad_sample == "skip") {}
 
-int64_t TrainingImages::size() const {
+int64_t ImageSplit::size() const {
   return in_memory_ != nullptr ? in_memory_->size() : on_disk_->size();
 }
 
-const std::string& TrainingImages::fingerprint() const {
+const std::string& ImageSplit::fingerprint() const {
   return in_memory_ != nullptr ? in_memory_->fingerprint : on_disk_->fingerprint();
 }
 
-int64_t TrainingImages::sample_at(uint64_t order_seed, int64_t position) const {
+int64_t ImageSplit::sample_at(uint64_t order_seed, int64_t position) const {
   return windowed_sample_at(order_seed, position, size(), window_);
 }
 
-Sample TrainingImages::describe(int64_t index) const {
+Sample ImageSplit::describe(int64_t index) const {
   if (in_memory_ != nullptr) return in_memory_->samples[static_cast<size_t>(index)];
   return on_disk_->describe(index);
 }
 
 // A picture that turns out to be damaged where only its header was checked: an error, or another
 // one in its place, the same on every rank.
-at::Tensor TrainingImages::levels(int64_t index) const {
+at::Tensor ImageSplit::levels(int64_t index) const {
   if (in_memory_ != nullptr) return in_memory_->levels[index];
   constexpr int kTries = 16;
   for (int attempt = 0;; ++attempt) {
     try {
       Sample sample = on_disk_->get((index + attempt) % size());
-      const at::Tensor picture = torch::from_blob(sample.image.rgb.data(),
-                                                  {image_size_, image_size_, 3}, at::kByte);
+      const at::Tensor picture =
+          torch::from_blob(sample.image.rgb.data(), {image_size_, image_size_, 3}, at::kByte);
       return picture.permute({2, 0, 1}).contiguous();
     } catch (const DataError& error) {
       if (!skips_bad_ || attempt == kTries) throw;

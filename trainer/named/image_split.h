@@ -7,16 +7,17 @@
 #include <ATen/core/Tensor.h>
 
 #include "data/sources/dataset.h"
+#include "trainer/config/run_config.h"
 #include "trainer/named/image_set.h"
 
 namespace espalier {
 
-// The training split as objectives go through it: from memory where its pictures fit
-// (data.NAME.memory_mib), else each read from disk when its turn comes. Any thread may call.
-class TrainingImages {
+// A split as objectives go through it: from memory where its pictures fit (data.NAME.memory_mib),
+// else each read from disk when its turn comes. Any thread may call.
+class ImageSplit {
  public:
   // Of two, the one that is not null. Both outlive this.
-  TrainingImages(const ImageSet* in_memory, const Dataset* on_disk, const DataConfig& config);
+  ImageSplit(const ImageSet* in_memory, const Dataset* on_disk, const DataConfig& config);
 
   int64_t size() const;
   const std::string& fingerprint() const;
@@ -26,7 +27,7 @@ class TrainingImages {
   // permutation; in windows of data.NAME.shuffle_window samples where there is such.
   int64_t sample_at(uint64_t order_seed, int64_t position) const;
 
-  Sample describe(int64_t index) const;     // without its picture
+  Sample describe(int64_t index) const;    // without its picture
   at::Tensor levels(int64_t index) const;  // (3, S, S) uint8
 
  private:

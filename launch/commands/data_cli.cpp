@@ -1,0 +1,54 @@
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/declare.h"
+
+namespace espalier {
+
+void declare_data_and_config(CLI::App& app, Command& chosen) {
+  auto inspect = std::make_shared<InspectArguments>();
+  auto* data = app.add_subcommand("data", "Look at data");
+  data->require_subcommand(1);
+  auto* command = data->add_subcommand("inspect", "Count and measure samples");
+  command
+      ->add_option("INPUT", inspect->inputs,
+                   "A config, shards, or an index.json of episodes or its folder")
+      ->required();
+  command->add_option("--sheet", inspect->sheet, "Write a contact sheet of the first split (PNG)");
+  command->add_flag("--skip-bad", inspect->skip_bad_samples, "Count bad samples, do not fail");
+  command->add_flag("--json", inspect->as_json, "As JSON");
+  command->callback([&chosen, inspect] { chosen = [=] { return run_data_inspect(*inspect); }; });
+
+  auto mask = std::make_shared<MaskArguments>();
+  command =
+      app.add_subcommand("mask", "Who sees whom under an attention mask: counts, picture, matrix");
+  command->add_option("SPEC", mask->spec, "Mask file, for example configs/masks/dreamvla.toml")
+      ->required();
+  command->add_option("--set", mask->sets, "Override a setting of the file: timesteps=2")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--out", mask->out, "FILE.png: a picture; FILE.safetensors: the matrix");
+  command->callback([&chosen, mask] { chosen = [=] { return run_mask(*mask); }; });
+
+  auto key = std::make_shared<std::string>();
+  auto markdown = std::make_shared<bool>(false);
+  auto* config = app.add_subcommand("config", "About settings");
+  config->require_subcommand(1);
+  command = config->add_subcommand("explain", "What settings there are, or what one does");
+  command->add_option("KEY", *key, "For example checkpoint.every_steps");
+  command->add_flag("--markdown", *markdown, "The whole reference page");
+  auto as_json = std::make_shared<bool>(false);
+  command->add_flag("--json", *as_json, "As JSON");
+  command->callback([&chosen, key, markdown, as_json] {
+    chosen = [=] { return run_config_explain(*key, *markdown, *as_json); };
+  });
+
+  command = app.add_subcommand("doctor", "What this machine and build have, and what will be used");
+  command->add_flag("--json", *as_json, "As JSON");
+  command->callback([&chosen, as_json] { chosen = [=] { return run_doctor(*as_json); }; });
+}
+
+}  // namespace espalier

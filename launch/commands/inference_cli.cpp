@@ -1,0 +1,55 @@
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "launch/commands/commands.h"
+#include "launch/commands/declare.h"
+
+namespace espalier {
+
+void declare_inference_commands(CLI::App& app, Command& chosen) {
+  auto evaluate = std::make_shared<EvaluateArguments>();
+  auto* command = app.add_subcommand("evaluate", "Measure a run's newest checkpoint");
+  command->add_option("RUN", evaluate->run, "Run directory")->required();
+  command->add_option("--data", evaluate->data, "Shards; default: the run's own test split");
+  command->add_option("--stage", evaluate->stages,
+                      "Stages, by name; default: the last that trained each model");
+  command->add_option("--metrics", evaluate->metrics,
+                      "Only those of these objectives, by name; default: all");
+  command->add_option("--json", evaluate->json_path, "Write the numbers to this file");
+  command->add_option("--set", evaluate->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->callback([&chosen, evaluate] { chosen = [=] { return run_evaluate(*evaluate); }; });
+
+  auto caption = std::make_shared<CaptionArguments>();
+  command = app.add_subcommand("caption", "Name what is in images");
+  command->add_option("IMAGE", caption->images, "PNG or JPEG files")->required();
+  command->add_option("--run", caption->run, "Run directory")->required();
+  command->add_option("--set", caption->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_flag("--json", caption->as_json, "As JSON");
+  command->callback([&chosen, caption] { chosen = [=] { return run_caption(*caption); }; });
+
+  auto draw = std::make_shared<DrawArguments>();
+  command = app.add_subcommand("draw", "Draw images from names");
+  command->add_option("TEXT", draw->texts, "What to draw")->required();
+  command->add_option("--run", draw->run, "Run directory")->required();
+  command->add_option("--out", draw->out, "Folder for the PNG files")->capture_default_str();
+  command->add_option("--seed", draw->seed, "Random seed")->capture_default_str();
+  command->add_option("--copies", draw->copies, "Drawings of each text")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--zoom", draw->zoom, "Enlarge every pixel")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->add_option("--set", draw->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_flag("--json", draw->as_json, "As JSON");
+  command->callback([&chosen, draw] { chosen = [=] { return run_draw(*draw); }; });
+}
+
+}  // namespace espalier
