@@ -31,6 +31,15 @@ def row(what, value, beside=''):
     print(f'| {what} | {value} | {beside} |')
 
 
+def parts(what, section, group):
+    """One row for all parts together, with what stands beside, then one for each part."""
+    metrics = {name.removeprefix(f'{group}_'): metric for name, metric in section['metrics'].items()
+               if name.startswith(f'{group}_')}
+    if metrics:
+        each = ', '.join(f'{name} {with_error(metric)}' for name, metric in metrics.items() if name != 'all')
+        row(f'{what}: all parts right ({each})', with_error(metrics['all']), baselines(metrics['all']))
+
+
 def main():
     report = json.loads((Path(sys.argv[1]) / 'report.json').read_text())
     codes = report['stages']['codes']['sections']
@@ -51,15 +60,22 @@ def main():
     row('squared error of masked pixels (lower is better)', with_error(masked['masked_error']), baselines(masked['masked_error']))
     if 'mimic_cosine' in masked:
         row('cosine to the teacher at visible patches', with_error(masked['mimic_cosine']), baselines(masked['mimic_cosine']))
-    group = both['group']['metrics']['accuracy']
-    row('group as answered by the model', with_error(group), baselines(group))
+    for name in both:
+        if 'accuracy' in both[name]['metrics']:
+            answered = both[name]['metrics']['accuracy']
+            row(f'{name} as answered by the model', with_error(answered), baselines(answered))
+    for what in ('caption', 'draw'):
+        for group, label in (('training', 'training pictures'), ('new', 'new pictures of seen combinations'),
+                             ('never_seen', 'never-seen combinations')):
+            parts(f'{what}, {label}', both[what], group)
     caption = both['caption']['metrics']
-    row('caption exactly right, training / held-out images',
-        f"{with_error(caption['exact_seen'])} / {with_error(caption['exact_unseen'])}")
+    if 'never_seen_all' not in caption:
+        row('caption exactly right, training / held-out images',
+            f"{with_error(caption['exact_seen'])} / {with_error(caption['exact_unseen'])}")
     draw = both['draw']
     uniform = draw['metrics']['code_loss_unseen']
     row('loss of the true codes by stage, seen names (nats)', series(draw['series']['code_loss_seen']), baselines(uniform))
-    row('loss of the true codes by stage, unseen names (nats)', series(draw['series']['code_loss_unseen']), baselines(uniform))
+    row('loss of the true codes by stage, unseen names (nats)', series(draw['series']['code_loss_unseen']))
     if 'retrieval_seen' in draw['metrics']:
         row('seen name whose drawing is nearest to its own image: memory, not skill',
             with_error(draw['metrics']['retrieval_seen']), baselines(draw['metrics']['retrieval_seen']))

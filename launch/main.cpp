@@ -18,7 +18,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", program_version());
   bool is_quiet = false, is_verbose = false;
   auto* quiet = app.add_flag("-q,--quiet", is_quiet, "Say warnings and errors only");
-  app.add_flag("-v,--verbose", is_verbose, "Say more: every connection and exchange")
+  app.add_flag("-v,--verbose", is_verbose, "Say more: what is launched, and every connection")
       ->excludes(quiet);
   app.fallthrough();  // both may also stand behind the command
   app.require_subcommand(1);
@@ -28,6 +28,8 @@ int run(int argc, char** argv) {
   declare_run_commands(app, chosen);
   declare_certificate(app, chosen);
   declare_inference_commands(app, chosen);
+  declare_checkpoint_commands(app, chosen);
+  declare_compare_commands(app, chosen);
   declare_data_and_config(app, chosen);
   declare_shell_help(app, chosen);
   try {

@@ -2,16 +2,20 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include <torch/torch.h>
 
 #include "comm/transport/nccl_communicator.h"
 #include "comm/transport/single_communicator.h"
+#include "trainer/checkpoint/saved_state.h"
+#include "trainer/dry_run_start.h"
 #include "trainer/errors.h"
 #include "trainer/host/backend_choice.h"
 #include "trainer/host/device.h"
@@ -19,6 +23,7 @@
 #include "trainer/named/named_things.h"
 #include "trainer/named/open_dataset.h"
 #include "trainer/stage.h"
+#include "trainer/trial.h"
 #include "trainer/update/precision.h"
 
 namespace espalier {
@@ -51,7 +56,8 @@ void check_data(const RunConfig& config, std::ostringstream& report) {
   for (const DataConfig& data : config.data) {
     for (const char* split : {"train", "validation", "test"}) {
       if (data.split(split).empty()) {
-        report << "  " << data.name << " " << split << ": none\n";
+        report << "  " << data.name << " " << split
+               << ": none; allowed, and nothing is measured on it\n";
         continue;
       }
       const Dataset dataset = open_dataset(config, data.name, split);
@@ -78,6 +84,30 @@ void check_teachers(const RunConfig& config) {
     if (fs::exists(teacher.weights)) continue;
     throw ConfigError("teacher." + teacher.name + ".weights = \"" + teacher.weights +
                       "\": there is no such file; `./launch/quickstart` prepares it");
+  }
+}
+
+BackendChoice backend_of(const RunConfig& config, const at::Device& device, int world_size) {
+  return choose_backend(
+      config.compute,
+      {.world_size = world_size, .is_on_gpu = device.is_cuda(), .has_nccl = nccl_is_available()});
+}
+
+void report_compute(const RunConfig& config, const at::Device& device, int world_size,
+                    std::ostringstream& report) {
+  const BackendChoice choice = backend_of(config, device, world_size);
+  const char* const names[] = {"no backend", "MPI", "NCCL"};
+  report << "compute\n  " << device.str() << ", " << at::get_num_threads()
+         << " threads a rank if all ranks are on this machine; " << world_size << " ranks over "
+         << names[static_cast<size_t>(choice.backend)] << ", because " << choice.why << "\n";
+}
+
+// Token ids of a run that goes on keep their meaning.
+void check_texts(const RunConfig& config, NamedThings& things) {
+  for (const TextConfig& text : config.texts) {
+    const std::string path = kept_text_path(config, text.name);
+    if (!fs::exists(path)) continue;
+    refuse_other_text(path, learn_vocabulary(text, things.image_split(text.data, "train")));
   }
 }
 
@@ -127,33 +157,42 @@ void report_stage(const Stage& stage, const Memory& memory, int world_size,
          << " beside activations: weights and state " << mib(memory.earlier + memory.state)
          << ", gradients " << mib(memory.parameters) << ", optimizer " << mib(2 * memory.parameters)
          << ", average " << mib(memory.average) << ", copy while a checkpoint is written "
-         << mib(copy) << "\n";
+         << mib(copy) << "; this machine has " << mib(memory_of_this_machine()) << "\n";
 }
 
-}  // namespace
+std::string duration(double seconds) {
+  std::array<char, 32> text{};
+  if (seconds < 100) {
+    std::snprintf(text.data(), text.size(), "%.1f s", seconds);
+  } else if (seconds < 6000) {
+    std::snprintf(text.data(), text.size(), "%.0f minutes", seconds / 60);
+  } else {
+    std::snprintf(text.data(), text.size(), "%.1f hours", seconds / 3600);
+  }
+  return text.data();
+}
 
-std::string dry_run(const RunConfig& config, int world_size) {
-  std::ostringstream report;
-  validate_for_world(config, world_size);
-  const at::Device device = choose_device(config.compute, 0);
-  choose_backend(
-      config.compute,
-      {.world_size = world_size, .is_on_gpu = device.is_cuda(), .has_nccl = nccl_is_available()});
-  require_memory(config);
-  const fs::path folder = writable_ancestor(config.directory);
-  check_teachers(config);
-  check_data(config, report);
-  check_episodes(config, report);
+// Of the steps that are left.
+double report_time(const StageConfig& stage, int64_t steps_done, const TrialTimes& times,
+                   std::ostringstream& report) {
+  const auto steps = static_cast<double>(std::max<int64_t>(0, stage.steps - steps_done));
+  const double all = steps > 0 ? times.prepare_s + steps * times.step_s : 0;
+  report << "  about " << duration(all) << ": " << duration(times.prepare_s) << " to prepare and "
+         << steps << " steps of " << times.step_s << " s\n";
+  return all;
+}
 
-  const auto comm = make_single_communicator();
-  NamedThings things(config, *comm, device, /*for_training=*/false);
-  std::map<std::string, double> trained;  // bytes of each model's state
-  double largest_checkpoint = 0;
-  for (const StageConfig& stage_config : config.stages) {
-    Stage stage(things, stage_config, /*for_training=*/false);
+// Sizes of the models, as far as the stages have been gone through.
+class MemoryOfStages {
+ public:
+  MemoryOfStages(const RunConfig& config, int world_size)
+      : writers_(config.checkpoint.shared ? world_size : 1) {}
+
+  Memory of(Stage& stage) {
+    const StageConfig& config = stage.config();
     Memory memory;
-    for (const auto& [name, bytes] : trained) {
-      if (name != stage_config.trains) memory.earlier += bytes;
+    for (const auto& [name, bytes] : trained_) {
+      if (name != config.trains) memory.earlier += bytes;
     }
     memory.state = bytes_of(stage.state());
     for (const ParameterGroup& group : stage.parameter_groups()) {
@@ -161,25 +200,84 @@ std::string dry_run(const RunConfig& config, int world_size) {
         memory.parameters += static_cast<double>(parameter.nbytes());
       }
     }
-    memory.writers = config.checkpoint.shared ? world_size : 1;
-    memory.average = stage_config.ema_decay > 0 ? memory.parameters : 0;
-    report_stage(stage, memory, world_size,
-                 resolve_precision(things.device().type(), stage_config.precision), report);
-    trained[stage_config.trains] = memory.state;
-    largest_checkpoint = std::max(largest_checkpoint, memory.checkpoint());
+    memory.writers = writers_;
+    memory.average = config.ema_decay > 0 ? memory.parameters : 0;
+    trained_[config.trains] = memory.state;
+    largest_checkpoint_ = std::max(largest_checkpoint_, memory.checkpoint());
+    return memory;
   }
+  double largest_checkpoint() const { return largest_checkpoint_; }
 
-  const double needed = largest_checkpoint * static_cast<double>(config.checkpoint.keep + 1);
+ private:
+  int writers_;
+  std::map<std::string, double> trained_;  // bytes of each model's state
+  double largest_checkpoint_ = 0;
+};
+
+void check_disk(const RunConfig& config, const fs::path& folder, double checkpoint,
+                std::ostringstream& report) {
+  const double needed = checkpoint * static_cast<double>(config.checkpoint.keep + 1);
   const auto available = static_cast<double>(fs::space(folder).available);
-  report << "disk\n  checkpoints up to " << mib(largest_checkpoint) << ", "
-         << config.checkpoint.keep << " kept and one being written: " << mib(needed) << " of "
-         << mib(available) << " free under " << config.directory << "\n";
-  if (available < needed) {
-    throw ConfigError("run directory " + config.directory + ": " + mib(available) +
-                      " free, but checkpoints take up to " + mib(needed) +
-                      "; free some, lower checkpoint.keep, or choose another run.directory");
+  report << "disk\n  checkpoints up to " << mib(checkpoint) << ", " << config.checkpoint.keep
+         << " kept and one being written: " << mib(needed) << " of " << mib(available)
+         << " free under " << config.directory << "\n";
+  if (available >= needed) return;
+  throw ConfigError("run directory " + config.directory + ": " + mib(available) +
+                    " free, but checkpoints take up to " + mib(needed) +
+                    "; free some, lower checkpoint.keep, or choose another run.directory");
+}
+
+}  // namespace
+
+at::Device check_machine(const RunConfig& config, int world_size) {
+  const at::Device device = choose_device(config.compute, 0);
+  backend_of(config, device, world_size);
+  require_memory(config);
+  return device;
+}
+
+std::string dry_run(const RunConfig& config, int world_size, const RunOptions& options) {
+  std::ostringstream report;
+  validate_for_world(config, world_size);
+  const at::Device device = check_machine(config, world_size);
+  use_threads(config.compute, world_size);
+  use_device(device, config.compute.deterministic);
+  report_compute(config, device, world_size, report);
+  const fs::path folder = writable_ancestor(config.directory);
+  check_teachers(config);
+  check_data(config, report);
+  check_episodes(config, report);
+
+  const auto comm = make_single_communicator();
+  const std::optional<LoadedCheckpoint> start = find_dry_start(config, options, *comm, report);
+  const RunPosition position =
+      start ? read_position_to_train(*start, config, options.extends) : RunPosition{};
+  NamedThings things(config, *comm, device, /*for_training=*/false);
+  if (start) {
+    check_texts(config, things);
+    restore_models(*start, things);
   }
-  report << "nothing was trained (dry run)\n";
+  MemoryOfStages memory(config, world_size);
+  double seconds = 0;
+  for (size_t i = 0; i < config.stages.size(); ++i) {
+    const StageConfig& stage_config = config.stages[i];
+    const bool is_under_way = static_cast<int64_t>(i) == position.stage_index;
+    {
+      Stage stage(things, stage_config, /*for_training=*/false);
+      if (start && is_under_way) restore_objectives(*start, stage);
+      report_stage(stage, memory.of(stage), world_size,
+                   resolve_precision(device.type(), stage_config.precision), report);
+    }
+    int64_t done = is_under_way ? position.stage_step : 0;
+    if (static_cast<int64_t>(i) < position.stage_index) done = stage_config.steps;
+    seconds += report_time(stage_config, done, try_stage(things, stage_config, world_size), report);
+  }
+  check_disk(config, folder, memory.largest_checkpoint(), report);
+  report
+      << "time\n  about " << duration(seconds)
+      << ": an estimate from a few micro-batches of each stage, tried on one rank of this machine "
+         "alone; exchange between ranks, checkpoints and evaluations come on top\n"
+      << "nothing was trained (dry run)\n";
   return report.str();
 }
 

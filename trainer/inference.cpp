@@ -7,14 +7,12 @@
 #include <torch/torch.h>
 
 #include "comm/transport/single_communicator.h"
-#include "trainer/checkpoint/checkpoint_files.h"
 #include "trainer/checkpoint/saved_state.h"
 #include "trainer/errors.h"
 #include "trainer/host/device.h"
 #include "trainer/models/y_decoder.h"
 #include "trainer/models/y_inference.h"
 #include "trainer/objectives/draw/draw.h"
-#include "trainer/record/run_directory.h"
 #include "trainer/stage.h"
 
 namespace espalier {
@@ -80,29 +78,23 @@ void check_objectives(const InferenceRun& run, const EvaluationChoice& choice,
 
 }  // namespace
 
-InferenceRun load_for_inference(const std::string& run_directory,
-                                const std::vector<std::string>& sets,
-                                const std::vector<std::string>& data, const WorkListener& on_work) {
-  if (!std::filesystem::exists(run_directory + "/config.toml")) {
-    throw ConfigError(run_directory + " is not a run directory: it has no config.toml");
-  }
-  if (list_checkpoints(RunDirectory::checkpoints(run_directory)).empty()) {
-    throw ConfigError(run_directory + " has no checkpoint yet");
-  }
+InferenceRun load_for_inference(const InferenceRequest& request) {
+  const std::string checkpoint = chosen_checkpoint(request.run, request.checkpoint);
   InferenceRun run;
-  run.config = std::make_unique<RunConfig>(load_run_config(run_directory + "/config.toml", sets));
-  run.config->directory = run_directory;  // it may have moved since
+  run.config =
+      std::make_unique<RunConfig>(load_run_config(request.run + "/config.toml", request.sets));
+  run.config->directory = request.run;  // it may have moved since
   for (DataConfig& set : run.config->data) {
-    if (!data.empty()) set.test = data;
+    if (!request.data.empty()) set.test = request.data;
   }
   run.comm = make_single_communicator();
-  run.checkpoint = load_checkpoint_at(*run.comm, run_directory);
+  run.checkpoint = load_checkpoint_at(*run.comm, checkpoint);
   run.stage_index = read_position(run.checkpoint, *run.config).stage_index;
   const at::Device device = choose_device(run.config->compute, 0);
   use_device(device, run.config->compute.deterministic);
   use_threads(run.config->compute, /*local_ranks=*/1);
   run.things = std::make_unique<NamedThings>(*run.config, *run.comm, device,
-                                             /*for_training=*/false, on_work);
+                                             /*for_training=*/false, request.on_work);
   restore_models(run.checkpoint, *run.things);
   const StageConfig& config = run.config->stages[static_cast<size_t>(run.stage_index)];
   Stage stage(*run.things, config, /*for_training=*/false);

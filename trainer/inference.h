@@ -7,6 +7,7 @@
 
 #include "comm/communicator.h"
 #include "data/images/image.h"
+#include "trainer/checkpoint/checkpoint_choice.h"
 #include "trainer/checkpoint/checkpoint_loader.h"
 #include "trainer/config/run_config.h"
 #include "trainer/evaluation/section.h"
@@ -15,7 +16,7 @@
 
 namespace espalier {
 
-// A run as its newest good checkpoint left it, ready to be asked: `espalier evaluate`, `caption`,
+// A run as one of its checkpoints left it, ready to be asked: `espalier evaluate`, `caption`,
 // `draw`. Weights are the averaged ones where the run keeps an average.
 struct InferenceRun {
   std::unique_ptr<RunConfig> config;  // things refer to it
@@ -25,12 +26,16 @@ struct InferenceRun {
   std::unique_ptr<NamedThings> things;
 };
 
-// ConfigError when `run_directory` is not a run, or has no checkpoint. `sets` as in --set; `data`,
-// unless empty, are shards that replace the test split of every data set.
-InferenceRun load_for_inference(const std::string& run_directory,
-                                const std::vector<std::string>& sets = {},
-                                const std::vector<std::string>& data = {},
-                                const WorkListener& on_work = {});
+struct InferenceRequest {
+  std::string run;  // its directory
+  CheckpointChoice checkpoint = {};
+  std::vector<std::string> sets = {};  // as in --set
+  std::vector<std::string> data = {};  // unless empty: shards in place of every test split
+  WorkListener on_work = {};
+};
+
+// ConfigError when it is not a run, or has no such checkpoint.
+InferenceRun load_for_inference(const InferenceRequest& request);
 
 // Which evaluations are asked for.
 struct EvaluationChoice {

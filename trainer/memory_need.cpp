@@ -17,11 +17,6 @@ namespace {
 constexpr double kBytesOfNumber = 4;  // fp32
 constexpr double kTrainingCopies = 4;
 
-double memory_of_this_machine() {
-  return static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<double>(::sysconf(_SC_PAGE_SIZE));
-}
-
 // Weights are drawn in host memory wherever they are trained.
 bool trains_in_host_memory(const RunConfig& config) {
   return config.compute.device == "cpu" ||
@@ -35,6 +30,11 @@ std::string in_units(double number, double unit, const char* name) {
 }
 
 }  // namespace
+
+double memory_of_this_machine() {
+  return static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<double>(::sysconf(_SC_PAGE_SIZE));
+}
 
 void require_memory(const RunConfig& config) {
   const double memory = memory_of_this_machine();

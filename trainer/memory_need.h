@@ -9,4 +9,6 @@ namespace espalier {
 // a model that is trained counts with gradients and the optimizer's two moments.
 void require_memory(const RunConfig& config);
 
+double memory_of_this_machine();  // bytes
+
 }  // namespace espalier

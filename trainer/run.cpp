@@ -17,6 +17,8 @@
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
 #include "trainer/host/device.h"
+#include "trainer/host/start_cost.h"
+#include "trainer/provenance/run_origin.h"
 #include "trainer/record/evaluation_files.h"
 #include "trainer/record/metrics.h"
 #include "trainer/record/run_directory.h"
@@ -51,8 +53,8 @@ class TrainingRun {
  private:
   bool is_first() const { return comm_.rank() == 0; }
   void open_directory();
-  std::optional<LoadedCheckpoint> find_start();
-  RunPosition report_start(const std::optional<LoadedCheckpoint>& checkpoint);
+  RunOrigin find_start();
+  RunPosition report_start(const RunOrigin& origin);
   RunOutcome run_stage(size_t index, RunPosition position,
                        std::optional<LoadedCheckpoint>& checkpoint);
   void resume(const LoadedCheckpoint& checkpoint, const RunPosition& position, Stage& stage,
@@ -77,11 +79,13 @@ class TrainingRun {
   const RunOptions& options_;
   at::Device device_;
   int generation_ = 1;
+  Clock::time_point set_up_since_ = Clock::now();
   std::unique_ptr<RunDirectory> directory_;
   std::unique_ptr<RunLog> log_;
   std::unique_ptr<Checkpointer> checkpointer_;
   json failed_checkpoint_;  // the last save, where it failed
   NamedThings things_;
+  BegunWith begun_with_;
   TensorMap left_by_objectives_;  // of finished stages, by their names in a checkpoint
 };
 
@@ -98,19 +102,17 @@ RunOutcome TrainingRun::run() {
                           .is_shared = config_.checkpoint.shared,
                           .is_ours = [this] { return directory_->is_ours(); }},
       [this](const json& entry) { note_checkpoint(entry); });
-  std::optional<LoadedCheckpoint> checkpoint = find_start();
-  const RunPosition start = report_start(checkpoint);
+  RunOrigin origin = find_start();
+  const RunPosition start = report_start(origin);
   write_status("running");
   observer_.on_phase(Phase::kSetup);
   things_.open_data();
-  if (checkpoint) {
-    restore_models(*checkpoint, things_);
-    for (const auto& [name, tensor] : below(checkpoint->tensors, "objective/")) {
-      left_by_objectives_["objective/" + name] = tensor;
-    }
-  }
+  begun_with_ = begin_with_weights(origin, options_, things_);
+  left_by_objectives_ = std::move(begun_with_.of_objectives);
   // Not before the checkpoint was found to fit: a mistaken command leaves the run as it was.
-  write_run_config(comm_, config_.directory, config_.resolved);
+  record_start(comm_, config_, history_entry(origin, start, options_, generation_));
+  std::optional<LoadedCheckpoint> checkpoint = std::move(origin.checkpoint);
+  origin = {};  // the parent holds everything a second time
   for (auto i = static_cast<size_t>(start.stage_index); i < config_.stages.size(); ++i) {
     RunPosition position = checkpoint ? start : RunPosition{};
     position.stage_index = static_cast<int64_t>(i);
@@ -147,39 +149,35 @@ void TrainingRun::open_directory() {
   kernels::set_bf16_is_fast(decided.at("is_bf16"));
 }
 
-std::optional<LoadedCheckpoint> TrainingRun::find_start() {
+RunOrigin TrainingRun::find_start() {
   observer_.on_phase(Phase::kLoadCheckpoint);
   std::vector<json> events;  // the log opens when the step to go on from is known
-  std::optional<LoadedCheckpoint> found =
-      find_checkpoint(comm_, config_, [&](const json& entry) { events.push_back(entry); });
+  RunOrigin origin =
+      find_origin(comm_, config_, options_, [&](const json& entry) { events.push_back(entry); });
   if (is_first()) {
     log_ = std::make_unique<RunLog>(config_.directory, config_.log.tensorboard, generation_,
-                                    found ? found->step + 1 : 0);
+                                    origin.checkpoint ? origin.checkpoint->step + 1 : 0);
   }
   for (const json& entry : events) event(entry);
-  return found;
+  return origin;
 }
 
-RunPosition TrainingRun::report_start(const std::optional<LoadedCheckpoint>& checkpoint) {
+RunPosition TrainingRun::report_start(const RunOrigin& origin) {
+  RunPosition position;
+  const int64_t step = origin.checkpoint ? origin.checkpoint->step : 0;
+  if (origin.checkpoint) {
+    position = read_position_to_train(*origin.checkpoint, config_, options_.extends);
+    checkpointer_->set_last_step(step);
+  }
   json start = {{"event", "started"},         {"generation", generation_},
                 {"world_size", comm_.size()}, {"backend", std::string(comm_.backend())},
-                {"device", device_.str()},    {"step", checkpoint ? checkpoint->step : 0}};
-  if (!checkpoint) {
-    event(start);
-    return {};
-  }
-  const RunPosition position = read_position(*checkpoint, config_);
-  start["checkpoint"] = checkpoint->path;
+                {"device", device_.str()},    {"step", step}};
+  start.update(origin.place());
   event(start);
-  if (is_first()) spdlog::info("going on from {}", checkpoint->path);
-  const std::vector<std::string> changes = changed_settings(*checkpoint, config_);
-  if (!changes.empty()) {
-    event({{"event", "settings_changed"}, {"changes", changes}});
-    for (const std::string& change : changes) {
-      if (is_first()) spdlog::warn("setting changed since the checkpoint: {}", change);
-    }
+  if (is_first()) origin.say();
+  if (!origin.changes.empty()) {
+    event({{"event", "settings_changed"}, {"changes", to_json(origin.changes)}});
   }
-  checkpointer_->set_last_step(checkpoint->step);
   return position;
 }
 
@@ -197,6 +195,7 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
     return RunOutcome::kFinished;
   }
   inherit_objectives(left_by_objectives_, stage);
+  if (position.is_extended) restore_objectives(*checkpoint, stage);  // averages begin with them
   const auto start = Clock::now();
   StepLoop loop(stage, comm_, observer_, *checkpointer_,
                 {config_, device_, &control_, steps_before(index),
@@ -216,19 +215,21 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
   RunEvaluation evaluation = evaluation_of(stage);
   evaluation.restore(position.best);
   evaluation.prepare(loop.steps_done() == 0);
+  event(set_up_event(comm_, config.name, Clock::now() - set_up_since_));
   if (train(stage, loop, evaluation, position) == RunOutcome::kStopped) return RunOutcome::kStopped;
   finish_stage(index, stage, loop, evaluation);
   const std::chrono::duration<double> taken = Clock::now() - start;
   event({{"event", "stage_finished"}, {"stage", config.name}, {"seconds", taken.count()}});
   evaluation.final(loop.steps_done());
   things_.drop_data();
+  set_up_since_ = Clock::now();
   return RunOutcome::kFinished;
 }
 
 void TrainingRun::resume(const LoadedCheckpoint& checkpoint, const RunPosition& position,
                          Stage& stage, StepLoop& loop) {
   restore_objectives(checkpoint, stage);
-  restore_loop(checkpoint, stage.config(), loop.state());
+  if (!position.is_extended) restore_loop(checkpoint, stage.config(), loop.state());
   loop.set_position(position.stage_step, position.bad_steps, position.losses);
   if (stage.data_fingerprint() == position.data_fingerprint) return;
   event({{"event", "data_changed"}, {"stage", stage.config().name}});
@@ -255,14 +256,13 @@ RunOutcome TrainingRun::train(Stage& stage, StepLoop& loop, RunEvaluation& evalu
       verdict = evaluate_with_averages(stage, loop, evaluation);
     }
     position.best = evaluation.best().state();
-    if (verdict.is_best || is_due(config_.checkpoint.every_steps)) {
+    const bool must_wait = loop.is_cut_off() && checkpointer_->in_flight();  // as the last save
+    if (verdict.is_best || (is_due(config_.checkpoint.every_steps) && !must_wait)) {
       observer_.on_phase(Phase::kCheckpoint);
       loop.flush_report();
       save(position, stage, &loop, verdict.is_best);
     }
-    if (verdict.stops_early) {
-      break;
-    }
+    if (verdict.stops_early) break;
   }
   return RunOutcome::kFinished;
 }
@@ -323,13 +323,14 @@ void TrainingRun::finish_stage(size_t index, Stage& stage, StepLoop& loop,
   }
 }
 
-// Models that no stage up to this one trains have their first weights, which the seed gives again.
+// Models with other weights than the seed gives again: trained up to here, or begun with them.
 void TrainingRun::save(const RunPosition& position, Stage& stage, const StepLoop* loop,
                        bool is_best) {
   const auto index = static_cast<size_t>(position.stage_index);
   TensorMap all = left_by_objectives_;
-  for (size_t i = 0; i < index; ++i) {
-    const std::string& name = config_.stages[i].trains;
+  std::set<std::string> models = begun_with_.models;
+  for (size_t i = 0; i < index; ++i) models.insert(config_.stages[i].trains);
+  for (const std::string& name : models) {
     for (const auto& [tensor_name, tensor] : things_.model(name).state()) {
       all[model_prefix(name) + tensor_name] = tensor;
     }
@@ -338,14 +339,13 @@ void TrainingRun::save(const RunPosition& position, Stage& stage, const StepLoop
   if (loop != nullptr) add_loop_state(all, stage.config(), loop->state());
   json state = state_json(position, config_);
   if (loop != nullptr) state["losses"] = loop->loss_meter().state();
+  state["commit"] = options_.commit;
   checkpointer_->start(all, state, steps_before(index) + position.stage_step, is_best);
 }
 
 bool TrainingRun::is_evaluated(size_t index) {
-  return on_rank_0(comm_, [&]() -> std::string {
-           const std::string& stage = config_.stages[index].name;
-           return fs::exists(evaluation_path(config_.directory, stage)) ? "yes" : "";
-         }) == "yes";
+  const std::string path = evaluation_path(config_.directory, config_.stages[index].name);
+  return on_rank_0(comm_, [&]() -> std::string { return fs::exists(path) ? "yes" : ""; }) == "yes";
 }
 
 int64_t TrainingRun::steps_before(size_t index) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "comm/communicator.h"
 #include "trainer/config/run_config.h"
 #include "trainer/run_observer.h"
@@ -13,6 +15,10 @@ struct RunOptions {
   // Of host memory, between the same ranks: what they agree on before every step goes over it. Null
   // = the communicator of the gradients, which is right unless that is a GPU's own.
   Communicator* control = nullptr;
+  // The run goes on with more steps or stages than it was begun with.
+  bool extends = false;
+  std::string fork_from = {};      // "RUN" or "RUN@STEP": begin with its weights; "" = random ones
+  std::string commit = "unknown";  // of the program
 };
 
 enum class RunOutcome { kFinished, kStopped };

@@ -18,8 +18,8 @@ struct WorkReport {
 };
 using WorkListener = std::function<void(const WorkReport&)>;
 
-// What a run tells its surroundings, and the two things it asks them. The default does nothing, for
-// a run without a coordinator. Calls come from the training thread, except where said.
+// What a run tells its surroundings, and the three things it asks them. The default does nothing,
+// for a run without a coordinator. Calls come from the training thread, except where said.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
@@ -45,6 +45,9 @@ class RunObserver {
 
   // It is not, and training goes on; on every rank.
   virtual void on_checkpoint_failed(int64_t /*global_step*/, const std::string& /*why*/) {}
+
+  // Asked once per step. True while whoever approves commits is away, and may come back.
+  virtual bool is_cut_off() { return false; }
 };
 
 }  // namespace espalier

@@ -145,7 +145,8 @@ void SourceIndexWriter::add(const json& text, std::vector<std::string> said, int
   XXH3_128bits_update(parts_->digest.get(), &image_digest, sizeof(image_digest));
 }
 
-std::vector<uint8_t> SourceIndexWriter::finish(const json& identity) {
+void SourceIndexWriter::finish(const json& identity,
+                               const std::function<void(std::span<const char>)>& put) {
   json sets = json::array();
   for (const FieldSet& set : parts_->sets) {
     sets.push_back({{"fields", set.fields}, {"count", set.count}, {"first", set.first}});
@@ -161,39 +162,40 @@ std::vector<uint8_t> SourceIndexWriter::finish(const json& identity) {
   const std::string rest = object.dump(-1, ' ', false, json::error_handler_t::replace);
   std::string& texts = parts_->texts;
   texts.resize((texts.size() + 7) / 8 * 8);  // entries are aligned
+  const size_t entry_bytes = parts_->entries.size() * sizeof(IndexEntry);
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   header.count = parts_->entries.size();
   header.entries_at = sizeof(Header) + texts.size();
-  header.rest_at = header.entries_at + header.count * sizeof(IndexEntry);
+  header.rest_at = header.entries_at + entry_bytes;
   header.rest_size = rest.size();
   header.rest_digest = XXH3_64bits(rest.data(), rest.size());
-  std::vector<uint8_t> bytes(header.rest_at + rest.size());
-  std::memcpy(bytes.data(), &header, sizeof(header));
-  std::memcpy(bytes.data() + sizeof(header), texts.data(), texts.size());
-  if (header.count > 0) {
-    std::memcpy(bytes.data() + header.entries_at, parts_->entries.data(),
-                header.count * sizeof(IndexEntry));
-  }
-  std::memcpy(bytes.data() + header.rest_at, rest.data(), rest.size());
-  return bytes;
+  put({reinterpret_cast<const char*>(&header), sizeof(header)});
+  put(texts);
+  put({reinterpret_cast<const char*>(parts_->entries.data()), entry_bytes});
+  put(rest);
 }
 
 SourceIndex SourceIndexWriter::in_memory(const json& identity) {
-  return SourceIndex(finish(identity));
+  std::vector<uint8_t> bytes;
+  finish(identity, [&](auto part) { bytes.insert(bytes.end(), part.begin(), part.end()); });
+  return SourceIndex(std::move(bytes));
 }
 
 void SourceIndexWriter::write(const std::string& path, const json& identity) {
-  const std::vector<uint8_t> bytes = finish(identity);
   const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
   std::ofstream file(temporary, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
+  size_t size = 0;
+  finish(identity, [&](auto part) {
+    file.write(part.data(), std::ssize(part));
+    size += part.size();
+  });
   file.close();
   std::error_code failed;
   if (file) fs::rename(temporary, path, failed);
   if (!file || failed) {
     fs::remove(temporary, failed);
-    throw DataError("cannot write " + path + " (" + std::to_string(bytes.size() >> 20) +
+    throw DataError("cannot write " + path + " (" + std::to_string(size >> 20) +
                     " MiB); free some disk or choose another folder with data.NAME.cache");
   }
 }

@@ -94,7 +94,9 @@ class SourceIndexWriter {
 
  private:
   struct Parts;
-  std::vector<uint8_t> finish(const nlohmann::json& identity);
+  // Hands out the file from its beginning, in pieces.
+  void finish(const nlohmann::json& identity,
+              const std::function<void(std::span<const char>)>& put);
 
   std::unique_ptr<Parts> parts_;
   BadSamples bad_;

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
+#include <sstream>
 #include <unordered_map>
 
 #include <nlohmann/json.hpp>
@@ -48,9 +49,7 @@ ordered_json byte_level(bool with_regex) {
 
 class Reader {
  public:
-  explicit Reader(const std::string& path) : path_(path) {
-    std::ifstream in(path, std::ios::binary);
-    if (!in) throw DataError("cannot open " + path + ": " + std::strerror(errno));
+  Reader(std::istream& in, const std::string& path) : path_(path) {
     try {
       root_ = json::parse(in);
     } catch (const json::parse_error& error) {
@@ -137,7 +136,18 @@ std::pair<std::string, std::string> read_merge(const Reader& reader, const json&
 }  // namespace
 
 BytePairTokenizer BytePairTokenizer::load(const std::string& path) {
-  const Reader reader(path);
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw DataError("cannot open " + path + ": " + std::strerror(errno));
+  return read(in, path);
+}
+
+BytePairTokenizer BytePairTokenizer::parse(const std::string& text, const std::string& name) {
+  std::istringstream in(text);
+  return read(in, name);
+}
+
+BytePairTokenizer BytePairTokenizer::read(std::istream& in, const std::string& name) {
+  const Reader reader(in, name);
   try {
     reader.require_supported();
     BytePairTokenizer tokenizer;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iosfwd>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,7 +26,9 @@ class BytePairTokenizer {
   static BytePairTokenizer train(const std::vector<std::string>& texts, int vocabulary_size,
                                  const std::vector<std::string>& special_tokens);
   static BytePairTokenizer load(const std::string& path);  // throws DataError
-  std::string to_text() const;                             // of the file
+  // Of the file's text; errors call it `name`.
+  static BytePairTokenizer parse(const std::string& text, const std::string& name);
+  std::string to_text() const;  // of the file
   void save(const std::string& path) const;
 
   std::vector<int32_t> encode(std::string_view text,
@@ -40,6 +43,7 @@ class BytePairTokenizer {
   std::vector<std::string> special_tokens() const;      // by id
 
  private:
+  static BytePairTokenizer read(std::istream& in, const std::string& name);
   struct Merge {
     int32_t rank = 0;
     int32_t result = 0;

@@ -12,7 +12,9 @@ namespace espalier {
 struct TrainArguments {
   std::string config;
   std::vector<std::string> sets;
-  std::string resume;  // "", "auto", "none" or a checkpoint
+  std::string resume;     // "", "auto", "none" or a checkpoint
+  bool extends = false;   // the run goes on with more steps or stages
+  std::string fork_from;  // "RUN" or "RUN@STEP": begin with its weights
   bool dry_run = false;
   std::vector<std::string> all_sets() const;  // with --resume as a setting
 };
@@ -40,11 +42,46 @@ int run_launch(const LaunchArguments& arguments);
 int run_status(const std::string& run, bool as_json, const std::string& token);
 int run_stop(const std::string& run, const std::string& token);
 int run_certificate(const std::string& folder, const std::vector<std::string>& hosts);
-int run_logs(const std::string& run, int generation, int rank, int lines);
+// Until the run is over or a signal comes.
+int run_watch(const std::string& run, double period_s, const std::string& token);
+
+struct LogsArguments {
+  std::string run;
+  int generation = 0;  // 0: the newest
+  int rank = -1;       // -1: all
+  int lines = 40;
+  bool follow = false;
+};
+int run_logs(const LogsArguments& arguments);
 int run_report(const std::string& run);
+
+// Which checkpoint: of a step, the best, or (neither) the newest.
+struct CheckpointArguments {
+  int64_t step = -1;
+  bool is_best = false;
+};
+
+struct ExportArguments {
+  std::string run;
+  CheckpointArguments checkpoint;
+  bool averages = false, raw = false;  // neither: averages where there are any
+  std::string max_shard_size = "4GB";
+  std::string to;
+};
+int run_checkpoint_export(const ExportArguments& arguments);
+
+int run_runs(const std::string& directory, bool as_json);
+
+struct CompareArguments {
+  std::vector<std::string> runs;
+  std::string html;  // a file; "" = none
+  bool as_json = false;
+};
+int run_compare(const CompareArguments& arguments);
 
 struct EvaluateArguments {
   std::string run;
+  CheckpointArguments checkpoint;
   std::vector<std::string> data;
   std::vector<std::string> stages;   // empty = the last that trained each model
   std::vector<std::string> metrics;  // of these objectives; empty = all
@@ -55,6 +92,7 @@ int run_evaluate(const EvaluateArguments& arguments);
 
 struct CaptionArguments {
   std::string run;
+  CheckpointArguments checkpoint;
   std::vector<std::string> images;
   std::vector<std::string> sets;
   bool as_json = false;
@@ -63,6 +101,7 @@ int run_caption(const CaptionArguments& arguments);
 
 struct DrawArguments {
   std::string run;
+  CheckpointArguments checkpoint;
   std::vector<std::string> texts;
   std::vector<std::string> sets;
   std::string out = ".";

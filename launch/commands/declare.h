@@ -16,6 +16,8 @@ void declare_training_commands(CLI::App& app, Command& chosen);
 void declare_run_commands(CLI::App& app, Command& chosen);
 void declare_certificate(CLI::App& app, Command& chosen);
 void declare_inference_commands(CLI::App& app, Command& chosen);
+void declare_checkpoint_commands(CLI::App& app, Command& chosen);
+void declare_compare_commands(CLI::App& app, Command& chosen);
 void declare_data_and_config(CLI::App& app, Command& chosen);
 
 // `completion` and `man`, made from what is declared in `app`, which must outlive `chosen`.

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "launch/commands/checkpoint_options.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/declare.h"
 
@@ -10,8 +11,9 @@ namespace espalier {
 
 void declare_inference_commands(CLI::App& app, Command& chosen) {
   auto evaluate = std::make_shared<EvaluateArguments>();
-  auto* command = app.add_subcommand("evaluate", "Measure a run's newest checkpoint");
+  auto* command = app.add_subcommand("evaluate", "Measure a run's newest checkpoint, or another");
   command->add_option("RUN", evaluate->run, "Run directory")->required();
+  add_checkpoint_options(command, &evaluate->checkpoint);
   command->add_option("--data", evaluate->data, "Shards; default: the run's own test split");
   command->add_option("--stage", evaluate->stages,
                       "Stages, by name; default: the last that trained each model");
@@ -27,6 +29,7 @@ void declare_inference_commands(CLI::App& app, Command& chosen) {
   command = app.add_subcommand("caption", "Name what is in images");
   command->add_option("IMAGE", caption->images, "PNG or JPEG files")->required();
   command->add_option("--run", caption->run, "Run directory")->required();
+  add_checkpoint_options(command, &caption->checkpoint);
   command->add_option("--set", caption->sets, "Override a setting")
       ->take_all()
       ->allow_extra_args(false);
@@ -37,7 +40,11 @@ void declare_inference_commands(CLI::App& app, Command& chosen) {
   command = app.add_subcommand("draw", "Draw images from names");
   command->add_option("TEXT", draw->texts, "What to draw")->required();
   command->add_option("--run", draw->run, "Run directory")->required();
-  command->add_option("--out", draw->out, "Folder for the PNG files")->capture_default_str();
+  add_checkpoint_options(command, &draw->checkpoint);
+  command
+      ->add_option("--out", draw->out,
+                   "Folder for the PNG files; files that are there already are left alone")
+      ->capture_default_str();
   command->add_option("--seed", draw->seed, "Random seed")->capture_default_str();
   command->add_option("--copies", draw->copies, "Drawings of each text")
       ->check(CLI::Range(1, 1000))

@@ -20,9 +20,15 @@ using nlohmann::json;
 
 namespace {
 
-InferenceRun load(const std::string& run_directory, const std::vector<std::string>& sets,
-                  const std::vector<std::string>& data = {}, const WorkListener& on_work = {}) {
-  InferenceRun run = load_for_inference(run_directory, sets, data, on_work);
+template <class Arguments>
+InferenceRun load(const Arguments& arguments, const std::vector<std::string>& data = {},
+                  const WorkListener& on_work = {}) {
+  const CheckpointArguments& checkpoint = arguments.checkpoint;
+  InferenceRun run = load_for_inference({.run = arguments.run,
+                                         .checkpoint = {checkpoint.step, checkpoint.is_best},
+                                         .sets = arguments.sets,
+                                         .data = data,
+                                         .on_work = on_work});
   std::fprintf(stderr, "using %s\n", run.checkpoint.path.c_str());
   return run;
 }
@@ -55,12 +61,23 @@ std::string file_stem(const std::string& text) {
   return out.empty() ? "drawing" : out.substr(0, 80);
 }
 
+// "red-apple.png" in the folder, or where that is taken "red-apple-0002.png" and so on.
+std::string free_path(const std::string& folder, const std::string& stem) {
+  std::string path = folder + "/" + stem + ".png";
+  for (int number = 2; fs::exists(path); ++number) {
+    std::string digits = std::to_string(number);
+    digits.insert(0, digits.size() < 4 ? 4 - digits.size() : 0, '0');
+    path = folder + "/" + stem + "-" + digits + ".png";
+  }
+  return path;
+}
+
 }  // namespace
 
 int run_evaluate(const EvaluateArguments& arguments) {
   Progress progress(stderr);
-  const InferenceRun run = load(arguments.run, arguments.sets, arguments.data,
-                                [&](const WorkReport& report) { progress.work(report); });
+  const InferenceRun run =
+      load(arguments, arguments.data, [&](const WorkReport& report) { progress.work(report); });
   const auto evaluations = evaluate_run(run, {.stages = arguments.stages,
                                               .objectives = arguments.metrics,
                                               .directory = arguments.run + "/evaluation/by-hand"});
@@ -83,7 +100,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
 int run_caption(const CaptionArguments& arguments) {
   std::vector<Image> images;
   for (const auto& path : arguments.images) images.push_back(read_image_file(path));
-  const auto captions = caption_images(load(arguments.run, arguments.sets), images);
+  const auto captions = caption_images(load(arguments), images);
   std::vector<Answer> answers;
   for (size_t i = 0; i < captions.size(); ++i)
     answers.push_back({arguments.images[i], captions[i]});
@@ -96,7 +113,7 @@ int run_draw(const DrawArguments& arguments) {
   for (const auto& text : arguments.texts) {
     texts.insert(texts.end(), static_cast<size_t>(arguments.copies), text);
   }
-  const auto images = draw_texts(load(arguments.run, arguments.sets), texts, arguments.seed);
+  const auto images = draw_texts(load(arguments), texts, arguments.seed);
   std::error_code error;
   fs::create_directories(arguments.out, error);
   if (error) throw ConfigError(arguments.out + " cannot be written: " + error.message());
@@ -105,7 +122,7 @@ int run_draw(const DrawArguments& arguments) {
     const auto copy = i % static_cast<size_t>(arguments.copies);
     std::string name = file_stem(texts[i]);
     if (arguments.copies > 1) name += "-" + std::to_string(copy + 1);
-    const std::string path = arguments.out + "/" + name + ".png";
+    const std::string path = free_path(arguments.out, name);
     write_png(path, contact_sheet({{images[i]}}, {arguments.zoom, 0}));
     answers.push_back({path, texts[i]});
   }

@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include "launch/commands/commands.h"
+#include "launch/commands/run_options.h"
 #include "launch/coordinator/control_server.h"
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/coordinator/coordinator_service.h"
@@ -20,6 +21,7 @@
 #include "launch/worker/logging.h"
 #include "trainer/dry_run.h"
 #include "trainer/errors.h"
+#include "trainer/provenance/run_origin.h"
 
 namespace espalier {
 namespace fs = std::filesystem;
@@ -30,6 +32,8 @@ std::vector<std::string> rank_arguments(const TrainArguments& train, const std::
   std::vector<std::string> out = {"train", train.config};
   for (const auto& set : train.sets) out.insert(out.end(), {"--set", set});
   if (!resume.empty()) out.insert(out.end(), {"--resume", resume});
+  if (train.extends) out.emplace_back("--extend");
+  if (!train.fork_from.empty()) out.insert(out.end(), {"--fork-from", train.fork_from});
   return out;
 }
 
@@ -160,9 +164,10 @@ int run_launch(const LaunchArguments& arguments) {
                       std::to_string(ranks) + " ranks");
   }
   if (arguments.train.dry_run) {
-    std::fputs(dry_run(config, ranks).c_str(), stdout);
+    std::fputs(dry_run(config, ranks, options_of(arguments.train)).c_str(), stdout);
     return kExitDone;
   }
+  check_origin(config, arguments.train.extends, arguments.train.fork_from);
   CoordinatorSettings settings;
   settings.world = world_choice(config, arguments, ranks, hosts);
   settings.hosts = hosts;
@@ -170,6 +175,7 @@ int run_launch(const LaunchArguments& arguments) {
   const LauncherChoice launcher =
       choose_launcher(parse_launcher(arguments.launcher), ranks, !hosts.empty(), machine);
   check_launcher_arguments(launcher.kind, arguments, machine);
+  if (hosts.empty() && machine.slurm.nodes == 0) check_machine(config, ranks);
   const CoordinatorFiles files(config.directory);
   std::error_code error;
   fs::create_directories(files.run + "/logs", error);

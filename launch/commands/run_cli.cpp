@@ -21,8 +21,19 @@ void declare_run_commands(CLI::App& app, Command& chosen) {
   auto* status = add("status", "Show what a run's coordinator knows");
   status->add_flag("--json", *as_json, "As JSON");
   status->add_option("--token", *token, "Token file of a reader; default: RUN/tokens/reader");
-  status->callback([&chosen, run, as_json, token] {
-    chosen = [=] { return run_status(*run, *as_json, *token); };
+  auto watches = std::make_shared<bool>(false);
+  auto period = std::make_shared<double>(1);
+  status
+      ->add_flag("--watch", *watches,
+                 "A page that renews itself, with the curves of the losses, until the run is over")
+      ->excludes("--json");
+  status->add_option("--every", *period, "Seconds between pages of --watch")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  status->callback([&chosen, run, as_json, token, watches, period] {
+    chosen = [=] {
+      return *watches ? run_watch(*run, *period, *token) : run_status(*run, *as_json, *token);
+    };
   });
   auto* stop = add("stop", "Stop a run with a checkpoint");
   stop->add_option("--token", *token, "Token file of an operator; default: RUN/tokens/operator");
@@ -30,16 +41,16 @@ void declare_run_commands(CLI::App& app, Command& chosen) {
   add("report", "Write RUN/report.html and RUN/report.json")->callback([&chosen, run] {
     chosen = [=] { return run_report(*run); };
   });
-  struct Logs {
-    int generation = 0, rank = -1, lines = 40;
-  };
-  auto logs = std::make_shared<Logs>();
+  auto logs = std::make_shared<LogsArguments>();
   auto* command = add("logs", "Show the ends of a run's logs");
   command->add_option("--generation", logs->generation, "Default: the newest");
   command->add_option("--rank", logs->rank, "Default: all");
   command->add_option("--lines", logs->lines, "From each file")->capture_default_str();
+  command->add_flag("-f,--follow", logs->follow,
+                    "Go on with what is added, over relaunches too, until the run is over");
   command->callback([&chosen, run, logs] {
-    chosen = [=] { return run_logs(*run, logs->generation, logs->rank, logs->lines); };
+    logs->run = *run;
+    chosen = [=] { return run_logs(*logs); };
   });
 }
 

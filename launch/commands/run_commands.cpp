@@ -1,13 +1,9 @@
-#include <algorithm>
 #include <cstdio>
-#include <deque>
-#include <filesystem>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
 
 #include "launch/commands/commands.h"
-#include "launch/coordinator/coordinator_files.h"
 #include "launch/protocol/failure_class.h"
 #include "launch/protocol/tls.h"
 #include "launch/report/report_page.h"
@@ -18,7 +14,6 @@
 #include "trainer/record/step_report.h"
 
 namespace espalier {
-namespace fs = std::filesystem;
 using nlohmann::json;
 
 namespace {
@@ -48,27 +43,6 @@ void print_status(const json& status) {
                 rank.value("progress_age_s", -1.0),
                 rank.value("suspect", false) ? "  suspect" : "");
   }
-}
-
-std::string newest_generation(const fs::path& logs) {
-  std::string newest;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(logs, none)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("generation-")) newest = std::max(newest, name);
-  }
-  return newest;
-}
-
-void print_tail(const fs::path& path, int lines) {
-  std::ifstream file(path);
-  std::deque<std::string> tail;
-  for (std::string line; std::getline(file, line);) {
-    tail.push_back(line);
-    if (tail.size() > static_cast<size_t>(lines)) tail.pop_front();
-  }
-  std::printf("==> %s <==\n", path.string().c_str());
-  for (const auto& line : tail) std::printf("%s\n", line.c_str());
 }
 
 }  // namespace
@@ -112,27 +86,6 @@ int run_certificate(const std::string& folder, const std::vector<std::string>& h
   std::printf(
       "%s/certificate.pem and key.pem; now: espalier launch ... --listen ADDRESS --tls %s\n",
       folder.c_str(), folder.c_str());
-  return kExitDone;
-}
-
-int run_logs(const std::string& run, int generation, int rank, int lines) {
-  const fs::path logs = fs::path(run) / "logs";
-  std::string folder = newest_generation(logs);
-  if (generation > 0) {
-    folder = fs::path(CoordinatorFiles(run).logs(static_cast<uint32_t>(generation))).filename();
-  }
-  if (folder.empty() || !fs::exists(logs / folder)) {
-    throw ConfigError(run + " has no logs" +
-                      (generation > 0 ? " of generation " + std::to_string(generation) : "") +
-                      "; only runs of `espalier launch` keep them");
-  }
-  std::vector<fs::path> paths;
-  for (const auto& entry : fs::directory_iterator(logs / folder)) {
-    const std::string name = entry.path().filename().string();
-    if (rank < 0 || name == "rank-" + std::to_string(rank) + ".log") paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());
-  for (const auto& path : paths) print_tail(path, lines);
   return kExitDone;
 }
 

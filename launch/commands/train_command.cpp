@@ -11,6 +11,8 @@
 
 #include "comm/collective_watch.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/run_options.h"
+#include "launch/commit.h"
 #include "launch/coordinator/coordinator_files.h"
 #include "launch/protocol/failure.h"
 #include "launch/report/report_page.h"
@@ -41,7 +43,7 @@ int train(const TrainArguments& arguments, const RankPlace& place, WorkerObserve
     observer.channel()->set_grace(config.deadline.coordinator_away);
   }
   RankCommunicators ranks(config, place, dump_directory_of(config), watch);
-  RunOptions options;
+  RunOptions options = options_of(arguments);
   options.generation = static_cast<int>(place.generation);
   options.local_rank = place.local_rank;
   options.local_size = place.local_size;
@@ -98,6 +100,14 @@ void end_soon(const std::string& why) {
 
 }  // namespace
 
+RunOptions options_of(const TrainArguments& arguments) {
+  RunOptions options;
+  options.extends = arguments.extends;
+  options.fork_from = arguments.fork_from;
+  options.commit = commit_of_program();
+  return options;
+}
+
 std::vector<std::string> TrainArguments::all_sets() const {
   std::vector<std::string> out = sets;
   if (!resume.empty()) out.push_back("checkpoint.resume=\"" + resume + "\"");
@@ -109,7 +119,7 @@ int run_train(const TrainArguments& arguments) {
   if (arguments.dry_run) {
     if (place.rank != 0) return kExitDone;
     const RunConfig config = load_run_config(arguments.config, arguments.all_sets());
-    std::fputs(dry_run(config, place.world_size).c_str(), stdout);
+    std::fputs(dry_run(config, place.world_size, options_of(arguments)).c_str(), stdout);
     return kExitDone;
   }
   // A launcher that dies must not leave ranks behind that hold the run directory.

@@ -15,6 +15,11 @@ void add_training_options(CLI::App* app, TrainArguments* arguments) {
       ->take_all()
       ->allow_extra_args(false);
   app->add_option("--resume", arguments->resume, "auto, none, or a checkpoint directory");
+  auto* extend = app->add_flag("--extend", arguments->extends,
+                               "Go on with more steps or stages than the run was begun with");
+  app->add_option("--fork-from", arguments->fork_from,
+                  "Begin a new run with the weights of another: RUN, RUN@STEP or RUN@best")
+      ->excludes(extend);
   app->add_flag("--dry-run", arguments->dry_run,
                 "Check config, data, memory and disk; train nothing");
 }

@@ -177,6 +177,8 @@ class ControlServer::Session : public std::enable_shared_from_this<Session> {
       }
     }
     welcomed_ = true;
+    spdlog::debug("control: {} {} (pid {} of {}) connected", name_of(identity_.role()),
+                  identity_.rank, identity_.pid, identity_.host.name);
     send(WelcomeMessage::kType, WelcomeMessage{}.encode());
     asio::co_spawn(
         stream_.socket().get_executor(),

@@ -107,6 +107,7 @@ MachineView this_machine() {
 
 int spawn_launcher(const LaunchRequest& request, const MachineView& machine) {
   LaunchCommand command = launch_command(with_new_shared_memory(request), machine);
+  spdlog::debug("launching: {}", fmt::join(command.arguments, " "));
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);

@@ -87,28 +87,51 @@ std::string y_ticks(const Axis& axis, const Scale& y) {
   return out;
 }
 
-}  // namespace
-
-std::string line_chart(const ReportCurve& curve, const ChartOptions& options) {
-  const Points points = thin(curve.points);
-  if (points.size() < 2) return "";
-  const Axis axis = axis_of(points, options.log_y);
-  const Scale x{points.front().first, points.back().first, kChartLeft, kChartWidth - kChartRight};
-  const Scale y{axis.low, axis.high + 0.04 * (axis.high - axis.low), kChartHeight - kChartBottom,
-                kChartTop};
-
-  std::string out = open_svg(options.title) + y_ticks(axis, y);
-  for (const double tick : nice_ticks(points.front().first, points.back().first, 5)) {
-    out += svg_text("tick", "middle", x(tick), kChartHeight - 9, short_number(tick));
-  }
+// A curve on axes that are given: the raw values faint behind their running mean.
+std::string drawn_curve(const Points& points, const Scale& x, const Scale& y, bool log_y,
+                        const ChartOptions& options, double* last) {
   const std::string color = format("series s%d", options.color % kChartColors);
   const bool is_smooth = options.smooth && points.size() > kSmoothFrom;
   const Points drawn = is_smooth ? running_mean(points) : points;
-  if (is_smooth) out += polyline(points, x, y, axis.is_log, color + " faint");
-  out += polyline(drawn, x, y, axis.is_log, color);
-  out += svg_text("last", "end", kChartWidth - kChartRight, 18,
-                  short_number(drawn.back().second) + options.y_unit);
-  return out + "</svg>";
+  *last = drawn.back().second;
+  return (is_smooth ? polyline(points, x, y, log_y, color + " faint") : "") +
+         polyline(drawn, x, y, log_y, color);
+}
+
+}  // namespace
+
+std::string line_chart(const ReportCurve& curve, const ChartOptions& options) {
+  return overlay_chart({curve}, options);
+}
+
+std::string overlay_chart(const std::vector<ReportCurve>& curves, const ChartOptions& options) {
+  std::vector<Points> all;
+  Points together;
+  for (const auto& curve : curves) {
+    all.push_back(curve.points.size() < 2 ? Points() : thin(curve.points));
+    together.insert(together.end(), all.back().begin(), all.back().end());
+  }
+  if (together.empty()) return "";
+  const Axis axis = axis_of(together, options.log_y);
+  const auto [first, last_point] = std::minmax_element(together.begin(), together.end());
+  const double begin = first->first, end = last_point->first;
+  const Scale x{begin, end, kChartLeft, kChartWidth - kChartRight};
+  const Scale y{axis.low, axis.high + 0.04 * (axis.high - axis.low), kChartHeight - kChartBottom,
+                kChartTop};
+  std::string out = open_svg(options.title) + y_ticks(axis, y);
+  for (const double tick : nice_ticks(begin, end, 5)) {
+    out += svg_text("tick", "middle", x(tick), kChartHeight - 9, short_number(tick));
+  }
+  std::string lasts;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].empty()) continue;
+    ChartOptions of_curve = options;
+    of_curve.color += static_cast<int>(i);
+    double last = 0;
+    out += drawn_curve(all[i], x, y, axis.is_log, of_curve, &last);
+    lasts += (lasts.empty() ? "" : " · ") + short_number(last) + options.y_unit;
+  }
+  return out + svg_text("last", "end", kChartWidth - kChartRight, 18, lasts) + "</svg>";
 }
 
 }  // namespace espalier

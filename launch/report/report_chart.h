@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "launch/report/report_data.h"
 
@@ -16,5 +17,9 @@ struct ChartOptions {
 
 // Inline SVG; colours come from the page's CSS variables, so it follows light and dark.
 std::string line_chart(const ReportCurve& curve, const ChartOptions& options);
+
+// Several curves on the same axes, in the page's series colours by their places; "" when none has
+// two points.
+std::string overlay_chart(const std::vector<ReportCurve>& curves, const ChartOptions& options);
 
 }  // namespace espalier

@@ -91,6 +91,10 @@ void add_times(ReportStage& stage, Sums& sum, const json& line, double step) {
     stage.phase_s[phase] += steps * seconds.get<double>();
     stage.training_s += steps * seconds.get<double>();
   }
+  const json tokens = line.value("tokens_per_step", json::object());
+  for (const auto& [objective, count] : tokens.items()) {
+    if (count.is_number()) stage.tokens[objective] += steps * count.get<double>();
+  }
   const double samples = number(line, "samples");
   const double rate = number(line, "samples_per_s");
   if (samples > sum.last_samples && rate > 0) {

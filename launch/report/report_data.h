@@ -25,6 +25,7 @@ struct ReportStage {
   ReportCurve total_loss, learning_rate, grad_norm, samples_per_s;
   double mean_samples_per_s = 0;          // all samples over all time
   std::map<std::string, double> phase_s;  // seconds of training by phase, the whole stage
+  std::map<std::string, double> tokens;   // trained on by each objective, the whole stage
   double training_s = 0;
   double evaluation_s = 0;
   // What its last evaluation found: evaluation/<stage>.json, or while that is not there the newest

@@ -60,6 +60,7 @@ json stage_json(const ReportData& data, const ReportStage& stage) {
   for (const auto& section : stage.sections) sections[section.name] = section_json(data, section);
   return {{"samples_per_s", stage.mean_samples_per_s},
           {"time_s", times},
+          {"tokens", stage.tokens},
           {"evaluated_step", stage.evaluated_step},
           {"sections", sections}};
 }

@@ -38,6 +38,17 @@ std::string spaced(std::string key) {  // "samples_per_s" -> "samples per s"
   return escape_html(key);
 }
 
+std::string shares_part(const char* title, const std::map<std::string, double>& parts,
+                        const char* unit) {
+  std::vector<Bar> bars;
+  for (const auto& [name, value] : parts) bars.push_back({name, value});
+  std::stable_sort(bars.begin(), bars.end(),
+                   [](const Bar& a, const Bar& b) { return a.value > b.value; });
+  const std::string chart = share_chart(bars, unit);
+  if (chart.empty()) return "";
+  return "<h3>" + std::string(title) + "</h3><div class=\"panel\">" + chart + "</div>";
+}
+
 std::string training_part(const ReportStage& stage) {
   std::string out = "<h2>Training: " + escape_html(stage.name) + "</h2><div class=\"grid\">";
   int color = 0;
@@ -60,13 +71,10 @@ std::string training_part(const ReportStage& stage) {
   out += panel(line_chart(stage.learning_rate, {"learning rate", "", false, false, color++}));
   out += panel(line_chart(stage.samples_per_s, {"samples/s", "", false, true, color++}));
   out += "</div>";
-  std::vector<Bar> phases;
-  for (const auto& [phase, seconds] : stage.phase_s) phases.push_back({phase, seconds});
-  std::stable_sort(phases.begin(), phases.end(),
-                   [](const Bar& a, const Bar& b) { return a.value > b.value; });
-  const std::string shares = share_chart(phases, "s");
-  if (shares.empty()) return out;
-  return out + "<h3>Where the time of a step goes</h3><div class=\"panel\">" + shares + "</div>";
+  if (stage.tokens.size() > 1) {
+    out += shares_part("Tokens trained on, by objective", stage.tokens, "tokens");
+  }
+  return out + shares_part("Where the time of a step goes", stage.phase_s, "s");
 }
 
 std::string throughput_part(const ReportData& data) {

@@ -125,6 +125,7 @@ asio::awaitable<void> ChannelConnection::connect(std::shared_ptr<Link> link) {
   link->connect_timer.cancel();
   if (mailbox_.is_refused()) throw FrameError("this generation is over");
   link->is_welcome = true;
+  spdlog::debug("connected to the coordinator, generation {}", options_.generation);
   mailbox_.connected();
 }
 

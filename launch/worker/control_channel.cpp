@@ -32,6 +32,8 @@ void ControlChannel::on_step(const StepReport& report) { mailbox_.set_step(repor
 
 bool ControlChannel::stop_requested() { return mailbox_.stop_requested(); }
 
+bool ControlChannel::is_cut_off() { return mailbox_.is_cut_off(); }
+
 bool ControlChannel::approve_commit(int64_t global_step) {
   mailbox_.ask_to_commit(global_step);
   connection_.wake();

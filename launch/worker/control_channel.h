@@ -19,6 +19,7 @@ class ControlChannel : public RunObserver {
   void on_work(const WorkReport& report) override;
   void on_step(const StepReport& report) override;
   bool stop_requested() override;
+  bool is_cut_off() override;
   // Blocks until every rank is prepared; false when this generation is over. With the coordinator
   // gone for good the journal in the run directory decides (see Note [Who may commit without a
   // coordinator]).

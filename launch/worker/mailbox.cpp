@@ -89,6 +89,7 @@ void Mailbox::add_beat(std::optional<BeatMessage::Exchange> exchange) {
 }
 
 void Mailbox::connected() {
+  is_connected_ = true;
   const std::lock_guard lock(mutex_);
   if (!asked_step_) return;
   // Asked again: the answer, or the question, may have been lost with the old connection.
@@ -97,6 +98,7 @@ void Mailbox::connected() {
 }
 
 void Mailbox::disconnected() {
+  is_connected_ = false;
   const std::lock_guard lock(mutex_);
   // Old beats are of no use to the next connection.
   std::erase_if(queue_, [](const Outgoing& m) { return m.type == MessageType::kBeat; });

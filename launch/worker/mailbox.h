@@ -39,6 +39,7 @@ class Mailbox {
     push_back(Message::kType, message.encode());
   }
   bool stop_requested() const { return stop_; }
+  bool is_cut_off() const { return !is_connected_ && !stop_; }
 
   void ask_to_commit(int64_t step);
   // Blocks until the coordinator allows it, or is gone for good and the rank may decide alone;
@@ -75,6 +76,7 @@ class Mailbox {
   const std::function<bool()> may_commit_alone_;
   std::atomic<bool> stop_ = false;
   std::atomic<bool> refused_ = false;
+  std::atomic<bool> is_connected_ = false;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

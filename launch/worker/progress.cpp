@@ -8,6 +8,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "launch/status/text_chart.h"
+
 namespace espalier {
 namespace {
 
@@ -29,18 +31,6 @@ std::string numbers(const StepReport& report) {
   if (report.tokens_per_s > 0) text += format("  %.0f tokens/s", report.tokens_per_s);
   text += "  ETA " + format_duration(report.eta_s);
   return text;
-}
-
-// Cuts to so many characters, not bytes.
-std::string cut(const std::string& text, int columns) {
-  std::string out;
-  int count = 0;
-  for (const char c : text) {
-    const bool starts = (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-    if (starts && count++ >= columns) break;
-    out.push_back(c);
-  }
-  return out;
 }
 
 // 0 where nobody looks: a file, a pipe, or the terminal without a size that mpirun puts between a
@@ -72,10 +62,10 @@ std::string cells(int64_t done, int64_t total) {
 
 }  // namespace
 
-std::string format_bar(const StepReport& report, Phase phase, int columns) {
-  return cut(report.stage + " " + cells(report.step, report.stage_steps) + " " + numbers(report) +
-                 "  " + std::string(name_of(phase)),
-             columns);
+std::string format_bar(const StepReport& report, std::string_view phase, int columns) {
+  return cut_to_columns(report.stage + " " + cells(report.step, report.stage_steps) + " " +
+                            numbers(report) + "  " + std::string(phase),
+                        columns);
 }
 
 std::string format_line(const StepReport& report) {
@@ -174,10 +164,10 @@ void Progress::say(const std::string& line) {
   std::fflush(out_);
 }
 
-void Progress::draw() { draw(format_bar(report_, phase_, terminal_columns(out_) - 1)); }
+void Progress::draw() { draw(format_bar(report_, name_of(phase_), terminal_columns(out_) - 1)); }
 
 void Progress::draw(const std::string& bar) {
-  std::fprintf(out_, "\r\033[K%s", cut(bar, terminal_columns(out_) - 1).c_str());
+  std::fprintf(out_, "\r\033[K%s", cut_to_columns(bar, terminal_columns(out_) - 1).c_str());
   std::fflush(out_);
   drawn_ = true;
 }

@@ -12,7 +12,7 @@ namespace espalier {
 
 std::string format_duration(double seconds);  // "0:42", "12:05", "1:02:03"
 // stage [████░░░░] step/steps loss samples/s ETA phase, in at most `columns` characters.
-std::string format_bar(const StepReport& report, Phase phase, int columns);
+std::string format_bar(const StepReport& report, std::string_view phase, int columns);
 std::string format_line(const StepReport& report);
 std::string format_work(const WorkReport& report, double eta_s);
 

@@ -48,6 +48,8 @@ bool WorkerObserver::stop_requested() {
   return signals_received > 0 || (channel_ && channel_->stop_requested());
 }
 
+bool WorkerObserver::is_cut_off() { return channel_ && channel_->is_cut_off(); }
+
 bool WorkerObserver::approve_commit(int64_t global_step) {
   return !channel_ || channel_->approve_commit(global_step);
 }

@@ -19,6 +19,7 @@ class WorkerObserver : public RunObserver {
   void on_work(const WorkReport& report) override;
   void on_step(const StepReport& report) override;
   bool stop_requested() override;
+  bool is_cut_off() override;
   bool approve_commit(int64_t global_step) override;
   void on_committed(int64_t global_step) override;
   void on_checkpoint_failed(int64_t global_step, const std::string& why) override;

@@ -8,6 +8,7 @@
 #include "trainer/errors.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/y_decoder.h"
+#include "trainer/named/image_inputs.h"
 #include "trainer/objectives/draw/draw.h"
 #include "trainer/objectives/masked_patches/masked_patches.h"
 #include "trainer/objectives/reading.h"
@@ -125,13 +126,13 @@ void add_part(PartTensors part, const ReadingBatch& batch, const ImageCodes& ima
   add_rows(part, batch.rows);
   part.add("target_rows", batch.target_rows);
   part.add("targets", batch.targets);
-  part.add("codes", images.codes.index({batch.views, batch.samples}));
-  part.add("semantics", images.semantics.index({batch.views, batch.samples}));
+  part.add("codes", images.codes);
+  part.add("semantics", images.semantics);
 }
 
 void add_part(PartTensors part, const DrawBatch& batch, const ImageCodes& images) {
   add_rows(part, batch.rows);
-  part.add("codes", images.codes[0].index_select(0, batch.samples));
+  part.add("codes", images.codes);
 }
 
 class Dump {
@@ -144,7 +145,7 @@ class Dump {
   json constants() const;
   json add_slot(int64_t step, int64_t slot);
   void add(const ObjectiveBatch& batch, const SlotBatch& slot);
-  const ImageCodes& codes_of(const ObjectiveConfig& objective);
+  ImageCodes codes_of(const ObjectiveConfig& objective, const ImageRows& images);
 
   NamedThings& things_;
   Stage& stage_;
@@ -172,11 +173,11 @@ json Dump::constants() const {
           {"clip_norm", optimizer.clip_norm}};
 }
 
-// Of the training images, as the objectives have asked for them already.
-const ImageCodes& Dump::codes_of(const ObjectiveConfig& objective) {
+ImageCodes Dump::codes_of(const ObjectiveConfig& objective, const ImageRows& images) {
   const auto& model = dynamic_cast<YDecoder&>(things_.model(stage_.config().trains));
-  return things_.image_codes(model.image_tokenizer_name(), objective.settings->data, "train",
-                             kViews);
+  return ImageInputs(things_, model.image_tokenizer_name(), objective.settings->data, "train",
+                     kViews)
+      .codes(images);
 }
 
 void Dump::add(const ObjectiveBatch& batch, const SlotBatch& slot) {
@@ -188,9 +189,9 @@ void Dump::add(const ObjectiveBatch& batch, const SlotBatch& slot) {
   } else if (const auto* masked = dynamic_cast<const MaskedPatchesBatch*>(&batch)) {
     add_part(part, *masked, slot);
   } else if (const auto* reading = dynamic_cast<const ReadingBatch*>(&batch)) {
-    add_part(part, *reading, codes_of(objective));
+    add_part(part, *reading, codes_of(objective, reading->images));
   } else if (const auto* draw = dynamic_cast<const DrawBatch*>(&batch)) {
-    add_part(part, *draw, codes_of(objective));
+    add_part(part, *draw, codes_of(objective, draw->images));
   } else {
     throw ConfigError("the bench has no peer for objectives of kind " + objective.kind);
   }

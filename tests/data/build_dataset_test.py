@@ -34,6 +34,17 @@ class CommittedShards(unittest.TestCase):
                 counts[split] = counts.get(split, 0) + 1
         self.assertEqual(counts, {"train": 1517, "validation": 175, "test": 178})
 
+    def test_every_tone_is_in_the_split_of_its_emoji(self):
+        counts = {}
+        for split in ("train", "validation", "test"):
+            for _, fields, _ in samples_of(f"tones-32-{split}.tar"):
+                points = fields["codepoints"].split()
+                tone, = build_dataset.SKIN_TONES.keys() & set(points)
+                self.assertEqual(build_dataset.tone_splits(build_dataset.without_tone(points))[tone], split)
+                self.assertEqual(build_dataset.SKIN_TONES[tone], fields["tone"])
+                counts[split] = counts.get(split, 0) + 1
+        self.assertEqual(counts, {"train": 916, "validation": 56, "test": 243})
+
     def test_files_stay_below_four_megabytes(self):
         for path in EMOJI.iterdir():
             self.assertLess(path.stat().st_size, 4_000_000, path.name)
@@ -51,6 +62,27 @@ class SplitOf(unittest.TestCase):
             for tone in build_dataset.SKIN_TONES:
                 self.assertEqual(build_dataset.split_of([points[0], tone, *points[1:]]),
                                  build_dataset.split_of(points))
+
+
+class ToneSplits(unittest.TestCase):
+    def test_each_emoji_has_one_tone_held_out_for_the_test_and_some_another_for_validation(self):
+        emoji = [(f"{point:X}",) for point in range(0x1F440, 0x1F4A4)]
+        splits = [sorted(build_dataset.tone_splits(points).values()) for points in emoji]
+        for split in splits:
+            self.assertIn(split, (["test"] + 4 * ["train"], ["test"] + 3 * ["train"] + ["validation"]))
+        self.assertTrue(10 < sum("validation" in split for split in splits) < 50)
+
+
+class TonesAreVisible(unittest.TestCase):
+    def test_a_tenth_of_the_pixels_must_differ_clearly(self):
+        light = [bytes(30 * [200]) for _ in range(10)]
+
+        def with_darker_pixels(count, level):
+            return [bytes([*(3 * count * [level]), *row[3 * count:]]) for row in light]
+
+        self.assertTrue(build_dataset.tones_are_visible([light, with_darker_pixels(1, 100)]))
+        self.assertFalse(build_dataset.tones_are_visible([light, with_darker_pixels(0, 100)]))
+        self.assertFalse(build_dataset.tones_are_visible([light, with_darker_pixels(9, 190)]))
 
 
 class EncodePng(unittest.TestCase):

@@ -7,30 +7,15 @@
 #include <filesystem>
 #include <fstream>
 
-#include "data/test_files.h"
-#include "fault/program.h"
+#include "fault/command_test.h"
 
 namespace espalier {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kPatience_s = 300;
-
-class BadInput : public testing::Test {
+class BadInput : public CommandTest {
  protected:
-  struct Result {
-    int exit_code;
-    std::string output;
-  };
-
-  Result espalier(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), ESPALIER_PROGRAM);
-    const std::string output = folder_.file("output-" + std::to_string(count_++));
-    Program program(arguments, output);
-    const int exit_code = program.wait(kPatience_s);
-    return {exit_code, program.output()};
-  }
   Result train(std::vector<std::string> more) {
     std::vector<std::string> arguments = {"train", tiny(), "--set", "run.directory=" + run()};
     arguments.insert(arguments.end(), more.begin(), more.end());
@@ -42,19 +27,10 @@ class BadInput : public testing::Test {
                                  "--set", "log.tensorboard=false"});
     ASSERT_EQ(result.exit_code, 0) << result.output;
   }
-  static void expect_refused(const Result& result, const std::string& message) {
-    EXPECT_EQ(result.exit_code, 64);
-    EXPECT_NE(result.output.find(message), std::string::npos) << result.output;
-  }
   // `data` as the training set, in a shard of its own.
   std::vector<std::string> with_shard(const std::string& tar) {
     return {"--set", "data.emoji.train=[\"" + folder_.write("shard.tar", tar) + "\"]"};
   }
-  static std::string tiny() { return source_path("tests/fault/tiny.toml"); }
-  std::string run() const { return folder_.file("run"); }
-
-  TemporaryFolder folder_;
-  int count_ = 0;
 };
 
 std::string good_png() {
@@ -176,7 +152,7 @@ TEST_F(BadInput, StageThatTheRunDoesNotHaveIsAnsweredWithThoseItHas) {
 TEST(ReferencePage, IsWhatTheProgramSaysOfItsSettings) {
   const TemporaryFolder folder;
   Program program({ESPALIER_PROGRAM, "config", "explain", "--markdown"}, folder.file("page"));
-  ASSERT_EQ(program.wait(kPatience_s), 0);
+  ASSERT_EQ(program.wait(60), 0);
   EXPECT_TRUE(program.output() == read_file(source_path("docs/configuration.md")))
       << "run: espalier config explain --markdown > docs/configuration.md";
 }

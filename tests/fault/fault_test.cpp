@@ -164,6 +164,52 @@ TEST_F(FaultTest, CoordinatorThatComesBackAdoptsTheRunningRanks) {
   expect_same_weights_as_reference();
 }
 
+// One save waits for the coordinator's approval; training does not.
+TEST_F(FaultTest, RanksTrainOnPastTheirCheckpointsWhileTheCoordinatorIsAway) {
+  {
+    Program program(launch(name_), output());
+    ASSERT_TRUE(reaches_the_middle());
+    program.signal(SIGKILL);
+    EXPECT_EQ(program.wait(10), 137);
+  }
+  const int64_t killed_at = trained_steps(run());
+  EXPECT_TRUE(eventually(100, [&] { return trained_steps(run()) >= killed_at + 60; }))
+      << "from step " << killed_at << " to " << trained_steps(run());
+  Program again(launch(name_), output());
+  ASSERT_EQ(again.wait(kPatience_s), 0);
+  EXPECT_EQ(events().find("generation 2, launcher"), std::string::npos);
+  expect_same_weights_as_reference();
+}
+
+TEST_F(FaultTest, ClosedTerminalStopsTheRunWithACheckpointAndLeavesNothingBehind) {
+  Program program(launch(name_), output());
+  ASSERT_TRUE(reaches_the_middle());
+  program.signal(SIGHUP);
+  ASSERT_EQ(program.wait(kPatience_s), 75);
+  EXPECT_GE(newest_checkpoint(run()), 30);
+  for (const char* left : {"coordinator.json", "tmp"}) EXPECT_FALSE(fs::exists(run() / left));
+}
+
+TEST_F(FaultTest, OlderManifestWithAFlippedHighBitIsSetAsideAndTheRunGoesOn) {
+  auto arguments = launch(name_);
+  arguments.insert(arguments.end(), {"--set", "checkpoint.keep=5"});
+  {
+    Program program(arguments, output());
+    ASSERT_TRUE(eventually(kPatience_s, [this] { return newest_checkpoint(run()) >= 40; }));
+    program.signal(SIGINT);
+    ASSERT_EQ(program.wait(kPatience_s), 75);
+  }
+  const fs::path manifest = run() / "checkpoints/step-0000000020/manifest.json";
+  std::string text = read_text(manifest);
+  text[33] = static_cast<char>(text[33] ^ 0x80);
+  std::ofstream(manifest, std::ios::binary) << text;
+  Program again(arguments, output());
+  ASSERT_EQ(again.wait(kPatience_s), 0);
+  EXPECT_NE(events().find("\xef\xbf\xbd"), std::string::npos) << "the reason has the byte";
+  EXPECT_EQ(events().find("failure"), std::string::npos) << events();
+  expect_same_weights_as_reference();
+}
+
 TEST_F(FaultTest, CrashLoopEndsAfterThreeLaunchesWithExit93) {
   Program program(launch(name_), output());
   int last_victim = 0;

@@ -1,12 +1,17 @@
 #include "trainer/run.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 
 #include <gtest/gtest.h>
 
 #include "comm/transport/single_communicator.h"
+#include "comm/transport/thread_communicator.h"
 #include "data/errors.h"
 #include "toy_room.h"
 #include "trainer/checkpoint/checkpoint_files.h"
@@ -131,7 +136,7 @@ TEST(Run, AConfigThatTheCheckpointRefusesLeavesTheRunAsItWas) {
   other.stages[0].name = "renamed";
   other.resolved = "of another run";
   EXPECT_THROW(train_toy(other, 1), ConfigError);
-  EXPECT_NO_THROW(load_for_inference(config.directory));
+  EXPECT_NO_THROW(load_for_inference({.run = config.directory}));
 }
 
 TEST(Run, TheEvaluationOfAStageIsForgottenWhenItIsTrainedAgain) {
@@ -195,6 +200,46 @@ RunConfig with_data(RunConfig config, const std::string& shard) {
   return config;
 }
 
+// Approves nothing between two steps, as a coordinator that is away.
+class Away : public RunObserver {
+ public:
+  Away(int64_t from, int64_t to) : from_(from), to_(to) {}
+  void on_step(const StepReport& report) override {
+    const std::lock_guard lock(mutex_);
+    step_ = report.global_step;
+    changed_.notify_all();
+  }
+  bool is_cut_off() override { return step_ >= from_ && step_ < to_; }
+  bool approve_commit(int64_t step) override {
+    std::unique_lock lock(mutex_);
+    if (step < from_) return true;
+    return changed_.wait_for(lock, std::chrono::seconds(60), [&] { return step_ >= to_; });
+  }
+  void on_committed(int64_t step) override { committed.push_back(step); }
+  std::vector<int64_t> committed;
+
+ private:
+  int64_t from_, to_;
+  std::atomic<int64_t> step_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+TEST(Run, TrainsOnPastItsCheckpointsWhileNobodyApprovesThem) {
+  Away observer(6, 18);
+  const RunConfig config = toy_config(fresh_directory("run"), 20);  // a checkpoint every 4 steps
+  run_ranks(1, [&](Communicator& comm) {
+    EXPECT_EQ(run_training(config, comm, observer), RunOutcome::kFinished);
+  });
+  ASSERT_GE(observer.committed.size(), 4u);
+  EXPECT_EQ(observer.committed[0], 4);
+  // Where the disk is slow, 8 comes while 4 is still being written.
+  const int64_t waited = observer.committed[1];
+  EXPECT_TRUE(waited == 8 || waited == 12) << waited;
+  EXPECT_EQ(observer.committed[2], 20) << "others were due while nobody approved";
+  EXPECT_EQ(observer.committed.back(), 40);
+}
+
 TEST(DryRun, ChecksEverythingAndWritesNothing) {
   const RunConfig config =
       with_data(toy_config(fresh_directory("run"), 6),
@@ -228,7 +273,7 @@ TEST(DryRun, ThrowsWhatTheRunWouldThrow) {
 TEST(Inference, LoadsTheAveragedWeightsOfTheNewestCheckpoint) {
   const RunConfig config = toy_config(fresh_directory("run"), 6);
   train_toy(config, 1, 8);  // in the second stage
-  const InferenceRun run = load_for_inference(config.directory);
+  const InferenceRun run = load_for_inference({.run = config.directory});
   EXPECT_EQ(run.checkpoint.step, 8);
   const TensorMap saved = newest_tensors(config.directory);
   EXPECT_TRUE(run.things->model("two")
@@ -240,13 +285,27 @@ TEST(Inference, LoadsTheAveragedWeightsOfTheNewestCheckpoint) {
                   .at("trunk.weight")
                   .equal(saved.at("model/one/trunk.weight")));
   EXPECT_THROW(caption_images(run, {}), ConfigError);
-  EXPECT_THROW(load_for_inference("/nowhere"), ConfigError);
+  EXPECT_THROW(load_for_inference({.run = "/nowhere"}), ConfigError);
+}
+
+TEST(Inference, TakesTheCheckpointOfAStepOrTheBest) {
+  const RunConfig config = toy_config(fresh_directory("run"), 6);
+  train_toy(config, 1, 8);
+  EXPECT_EQ(load_for_inference({.run = config.directory, .checkpoint = {.step = 6}}).stage_index,
+            0);
+  EXPECT_THROW(load_for_inference({.run = config.directory, .checkpoint = {.step = 7}}),
+               ConfigError);
+  const InferenceRequest best = {.run = config.directory, .checkpoint = {.is_best = true}};
+  EXPECT_THROW(load_for_inference(best), ConfigError);
+  const std::string root = config.directory + "/checkpoints";
+  mark_best(root, checkpoint_name(6));
+  EXPECT_EQ(load_for_inference(best).checkpoint.step, 6);
 }
 
 TEST(Inference, EvaluatesTheStagesAndObjectivesThatAreAskedFor) {
   const RunConfig config = toy_config(fresh_directory("run"), 6);
   train_toy(config, 1, 8);
-  const InferenceRun run = load_for_inference(config.directory);
+  const InferenceRun run = load_for_inference({.run = config.directory});
   const std::string pictures = config.directory + "/again";
   const auto all = evaluate_run(run, {.directory = pictures});
   ASSERT_EQ(all.size(), 2U);  // each is the last that trained its model

@@ -256,16 +256,24 @@ std::string toy_toml(const std::string& directory, int64_t steps, const ToyOptio
 
 RunConfig toy_config(const std::string& directory, int64_t steps, const ToyOptions& options,
                      const std::vector<std::string>& sets) {
-  return load_run_config(write_config(toy_toml(directory, steps, options)), sets);
+  RunConfig config = load_run_config(write_config(toy_toml(directory, steps, options)), sets);
+  // Faults are of a process, not of the settings that a run is made with.
+  for (auto item = config.values.begin(); item != config.values.end();) {
+    const std::string name = item.key().substr(item.key().rfind('.') + 1);
+    const bool is_fault = name == "dies_at" || name == "bad_steps" || name == "broken_state_at";
+    item = is_fault ? config.values.erase(item) : std::next(item);
+  }
+  return config;
 }
 
-ToyResult train_toy(const RunConfig& config, int world, int64_t stop_after) {
+ToyResult train_toy(const RunConfig& config, int world, int64_t stop_after,
+                    const RunOptions& options) {
   ToyResult result;
   std::mutex mutex;
   run_ranks(world, [&](Communicator& comm) {
     const bool asks = comm.rank() == world - 1;
     TestObserver observer(result, mutex, comm.rank() == 0, asks ? stop_after : -1);
-    const RunOutcome outcome = run_training(config, comm, observer);
+    const RunOutcome outcome = run_training(config, comm, observer, options);
     if (comm.rank() == 0) result.outcome = outcome;
   });
   return result;

@@ -41,7 +41,8 @@ struct ToyResult {
 
 // Trains on `world` ranks that are threads. `stop_after` >= 0: the last rank asks to stop when that
 // many steps are done.
-ToyResult train_toy(const RunConfig& config, int world, int64_t stop_after = -1);
+ToyResult train_toy(const RunConfig& config, int world, int64_t stop_after = -1,
+                    const RunOptions& options = {});
 
 // Of the run's events.jsonl.
 std::vector<nlohmann::json> read_events(const std::string& directory);

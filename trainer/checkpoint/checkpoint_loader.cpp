@@ -2,7 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <vector>
 
 #include "models/errors.h"
 #include "trainer/checkpoint/checkpoint_broadcast.h"
@@ -65,6 +67,21 @@ std::string read_on_all(Communicator& comm, const std::string& path, bool is_sha
   return "";
 }
 
+// Files that lie in a checkpoint and are not of it are not read. That somebody put them there is
+// worth a word.
+void name_strangers(const std::string& path, const CheckpointEvents& events) {
+  const Manifest manifest = parse_manifest(read_text_file(path + "/manifest.json"), path);
+  std::vector<std::string> strangers;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    const std::string name = entry.path().filename().string();
+    if (name != "manifest.json" && !manifest.files.contains(name)) strangers.push_back(name);
+  }
+  if (strangers.empty()) return;
+  std::sort(strangers.begin(), strangers.end());
+  spdlog::warn("{}: {} is not in its manifest, and not read", path, fmt::join(strangers, ", "));
+  events({{"event", "checkpoint_has_other_files"}, {"path", path}, {"files", strangers}});
+}
+
 std::string newest_path(const std::string& root) {
   const auto all = list_checkpoints(root);
   return all.empty() ? "" : all.back().path;
@@ -113,7 +130,10 @@ std::optional<LoadedCheckpoint> load_newest_checkpoint(Communicator& comm, const
     if (path.empty()) break;
     LoadedCheckpoint loaded;
     const std::string complaint = read_on_all(comm, path, is_shared, loaded);
-    if (complaint.empty()) return loaded;
+    if (complaint.empty()) {
+      if (is_first) name_strangers(path, events);
+      return loaded;
+    }
     reasons += "\n  " + complaint;
     on_rank_0(comm, [&] {
       const std::string moved = quarantine(path);

@@ -1,7 +1,5 @@
 #include "trainer/checkpoint/saved_state.h"
 
-#include <algorithm>
-#include <array>
 #include <set>
 
 #include "trainer/errors.h"
@@ -14,13 +12,6 @@ using nlohmann::json;
 std::string loop_prefix(const StageConfig& stage) { return "training/" + stage.name + "/"; }
 
 std::string first_part(const std::string& name) { return name.substr(0, name.find('/')); }
-
-bool shapes_training(const std::string& key) {
-  constexpr std::array kFree = {"run.",        "checkpoint.", "log.",
-                                "evaluation.", "compute.",    "deadline."};
-  return std::none_of(kFree.begin(), kFree.end(),
-                      [&](const char* prefix) { return key.starts_with(prefix); });
-}
 
 }  // namespace
 
@@ -42,10 +33,13 @@ json state_json(const RunPosition& position, const RunConfig& config) {
 
 RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& config) {
   const json& state = checkpoint.state;
-  const RunPosition position{state.at("stage_index"),      state.at("stage_step"),
-                             state.at("is_complete"),      state.at("bad_steps"),
-                             state.at("data_fingerprint"), state.value("losses", json()),
-                             state.value("best", json())};
+  const RunPosition position{.stage_index = state.at("stage_index"),
+                             .stage_step = state.at("stage_step"),
+                             .is_complete = state.at("is_complete"),
+                             .bad_steps = state.at("bad_steps"),
+                             .data_fingerprint = state.at("data_fingerprint"),
+                             .losses = state.value("losses", json()),
+                             .best = state.value("best", json())};
   const std::string name = state.at("stage");
   const auto index = static_cast<size_t>(position.stage_index);
   if (index >= config.stages.size() || config.stages[index].name != name) {
@@ -55,10 +49,22 @@ RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& c
                       std::to_string(index + 1) + " \"" + name + "\", where this config has " +
                       here + "; use the config of that run, or another run.directory");
   }
+  return position;
+}
+
+RunPosition read_position_to_train(const LoadedCheckpoint& checkpoint, const RunConfig& config,
+                                   bool extends) {
+  RunPosition position = read_position(checkpoint, config);
+  const auto index = static_cast<size_t>(position.stage_index);
   // Steps count on from stage to stage, and a finished stage has no optimizer left to go on with.
-  const json& steps = state.at("steps_of_stages");
+  const json& steps = checkpoint.state.at("steps_of_stages");
   for (size_t i = 0; i < index + (position.is_complete ? 1 : 0); ++i) {
     if (steps.at(i) == config.stages[i].steps) continue;
+    if (extends && i == index && steps.at(i) < config.stages[i].steps) {
+      position.is_complete = false;
+      position.is_extended = true;
+      continue;
+    }
     const std::string key = "stage." + config.stages[i].name + ".steps";
     throw ConfigError("checkpoint " + checkpoint.path + ": its stage " + config.stages[i].name +
                       " was finished after " + steps.at(i).dump() + " steps, and " + key +
@@ -66,17 +72,6 @@ RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& c
                       "start anew in another run.directory");
   }
   return position;
-}
-
-std::vector<std::string> changed_settings(const LoadedCheckpoint& checkpoint,
-                                          const RunConfig& config) {
-  std::vector<std::string> changes;
-  const json before = checkpoint.state.value("settings", json::object());
-  for (const auto& [key, value] : config.values.items()) {
-    if (!shapes_training(key) || !before.contains(key) || before.at(key) == value) continue;
-    changes.push_back(key + ": " + before.at(key).dump() + " -> " + value.dump());
-  }
-  return changes;
 }
 
 void add_loop_state(TensorMap& all, const StageConfig& stage, const TensorMap& state) {
@@ -137,6 +132,18 @@ void inherit_objectives(const TensorMap& earlier, Stage& stage) {
   if (to.empty()) return;
   copy_tensors(from, to, "objectives of an earlier stage, for stage " + stage.config().name);
   stage.state_changed();
+}
+
+TensorMap best_weights(const LoadedCheckpoint& checkpoint) {
+  TensorMap weights;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (!name.starts_with("training/")) weights[name] = tensor;
+  }
+  const std::string stage = checkpoint.state.at("stage");
+  for (const auto& [name, average] : below(checkpoint.tensors, "training/" + stage + "/average/")) {
+    weights[name] = average;
+  }
+  return weights;
 }
 
 void restore_average(const LoadedCheckpoint& checkpoint, const StageConfig& config,

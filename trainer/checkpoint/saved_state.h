@@ -23,6 +23,7 @@ struct RunPosition {
   int64_t stage_index = 0;
   int64_t stage_step = 0;    // steps of that stage done
   bool is_complete = false;  // the stage is done, and its weights are final
+  bool is_extended = false;  // it was complete, and has more steps now: its optimizer begins anew
   int64_t bad_steps = 0;     // in a row, up to here
   std::string data_fingerprint;
   nlohmann::json losses = {};  // LossMeter::state()
@@ -30,12 +31,12 @@ struct RunPosition {
 };
 
 nlohmann::json state_json(const RunPosition& position, const RunConfig& config);
-// Throws ConfigError when the checkpoint's stages are not those of the config.
+// Throws ConfigError when the stage it was made in is not that of the config.
 RunPosition read_position(const LoadedCheckpoint& checkpoint, const RunConfig& config);
-
-// "key: 1 -> 2" for settings that shape the training and differ from the checkpoint's.
-std::vector<std::string> changed_settings(const LoadedCheckpoint& checkpoint,
-                                          const RunConfig& config);
+// The same to train on from. ConfigError when a finished stage has another length than then, but
+// where `extends` the last of them may have become longer.
+RunPosition read_position_to_train(const LoadedCheckpoint& checkpoint, const RunConfig& config,
+                                   bool extends);
 
 // Tensors of the loop that trains a stage, under their names in a checkpoint.
 void add_loop_state(TensorMap& all, const StageConfig& stage, const TensorMap& state);
@@ -53,6 +54,9 @@ void restore_loop(const LoadedCheckpoint& checkpoint, const StageConfig& config,
 
 // What objectives of the same names left in an earlier stage: their parameters are taken over.
 void inherit_objectives(const TensorMap& earlier, Stage& stage);
+
+// Everything below "model/" and "objective/", averages where the stage under way keeps them.
+TensorMap best_weights(const LoadedCheckpoint& checkpoint);
 
 // For inference: averaged weights, where the checkpoint has them, become the weights.
 void restore_average(const LoadedCheckpoint& checkpoint, const StageConfig& config,

@@ -36,6 +36,14 @@ void validate_directory(const std::string& directory) {
                     " between slashes); choose a shorter one");
 }
 
+// What a stage or a text tokenizer learns from has something to learn from.
+void require_training_data(const RunConfig& config, const std::string& data,
+                           const std::string& asked_by) {
+  if (!config.data_named(data, asked_by).train.empty()) return;
+  throw ConfigError("data." + data + ".train is empty, and " + asked_by +
+                    " learns from it; name files or folders there");
+}
+
 void validate_stage(const RunConfig& config, const StageConfig& stage) {
   const std::string where = "stage." + stage.name;
   const ModelConfig& model = config.model_named(stage.trains, where + ".trains");
@@ -51,6 +59,9 @@ void validate_stage(const RunConfig& config, const StageConfig& stage) {
                         ".trains = \"" + stage.trains + "\" is of kind " + model.kind);
     }
     objective.settings->validate(config, of_objective);
+    if (!objective.settings->data.empty()) {
+      require_training_data(config, objective.settings->data, of_objective);
+    }
     const ModelKind& model_kind = registry().model(model.kind, where);
     if (model_kind.check_data && !objective.settings->data.empty()) {
       model_kind.check_data(config, model, objective.settings->data, of_objective);
@@ -114,6 +125,7 @@ void validate(const RunConfig& config) {
   for (const TextConfig& text : config.texts) {
     const std::string where = "text." + text.name;
     config.data_named(text.data, where + ".data");
+    require_training_data(config, text.data, where);
   }
   for (const ModelConfig& model : config.models) {
     model.settings->validate(config, "model." + model.name);

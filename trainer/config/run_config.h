@@ -37,7 +37,7 @@ struct TextConfig {
   std::string name;
   std::string data;
   int64_t vocabulary_size = 1024;
-  std::vector<std::string> fields = {"caption", "keywords"};
+  std::vector<std::string> fields = {"caption", "keywords", "messages"};
   std::vector<std::string> frequent_fields;
   std::vector<std::string> phrases;
 };

@@ -75,7 +75,8 @@ void declare_text(SettingsScope s, TextConfig& c) {
          .min = 300,
          .max = 1e6,
          .also = {"vocab", "vocab_size"}});
-  s.add("fields", c.fields, {.help = "Fields of a sample that are read as text."});
+  s.add("fields", c.fields,
+        {.help = "Fields of a sample that are read as text; messages = what conversations say."});
   s.add("frequent_fields", c.frequent_fields,
         {.help = "Fields whose distinct values are asked for all the time: they get tokens."});
   s.add("phrases", c.phrases, {.help = "Sentences, such as questions, that get tokens too."});

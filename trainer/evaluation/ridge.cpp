@@ -25,7 +25,7 @@ struct Problem {
 };
 
 Problem make_problem(const at::Tensor& features, const at::Tensor& labels, int64_t classes) {
-  TORCH_CHECK(features.size(0) > 1, "ridge: one sample has no others to be left out of");
+  TORCH_CHECK(features.size(0) > 0, "ridge: there are no training samples");
   TORCH_CHECK(labels.ge(0).all().item<bool>(), "ridge: a training sample has no label");
   const at::Tensor x = features.flatten(1).to(at::kDouble);
   Problem problem;

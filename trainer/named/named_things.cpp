@@ -1,7 +1,10 @@
 #include "trainer/named/named_things.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include <torch/torch.h>
@@ -18,6 +21,19 @@
 #include "trainer/registry.h"
 
 namespace espalier {
+namespace {
+
+// Collective. What a fork's models came with; no value = they came with none of that name. Every
+// rank reads a file of its own: `path` may be on a disk that only rank 0 sees.
+std::optional<TextVocabulary> inherited_text(Communicator& comm, const std::string& path) {
+  namespace fs = std::filesystem;
+  const std::string text = on_rank_0(
+      comm, [&]() -> std::string { return fs::exists(path) ? read_text_file(path) : ""; });
+  if (text.empty()) return std::nullopt;
+  return TextVocabulary(BytePairTokenizer::parse(text, path));
+}
+
+}  // namespace
 
 NamedThings::NamedThings(const RunConfig& config, Communicator& comm, at::Device device,
                          bool for_training, WorkListener on_work)
@@ -54,15 +70,12 @@ const Dataset& NamedThings::dataset(const std::string& data, const std::string& 
       .first->second;
 }
 
-namespace {
-
 // Samples of a data set whose pictures fit into the memory that its config gives them.
-int64_t samples_in_memory(const DataConfig& config) {
+int64_t NamedThings::samples_in_memory(const DataConfig& config) const {
   const int64_t of_one = 3 * config.image_size * config.image_size;
-  return std::max<int64_t>(1, (config.memory_mib << 20) / of_one);
+  const int64_t fit = std::max<int64_t>(1, (config.memory_mib << 20) / of_one);
+  return at_most_ > 0 ? std::min(at_most_, fit) : fit;
 }
-
-}  // namespace
 
 void NamedThings::open_data() {
   for (const DataConfig& data : config_.data) {
@@ -89,7 +102,7 @@ const ImageSplit& NamedThings::image_split(const std::string& data, const std::s
   if (found != image_splits_.end()) return found->second;
   const Dataset& all = dataset(data, split);
   const DataConfig& config = config_.data_named(data, "a data set");
-  const bool fits = all.size() <= samples_in_memory(config);
+  const bool fits = at_most_ > 0 || all.size() <= samples_in_memory(config);
   return image_splits_
       .emplace(std::pair(data, split), fits ? ImageSplit(&images(data, split), nullptr, config)
                                             : ImageSplit(nullptr, &all, config))
@@ -112,29 +125,41 @@ const EpisodeSet& NamedThings::episodes(const std::string& name, const std::stri
       .first->second;
 }
 
+void refuse_other_text(const std::string& path, const TextVocabulary& learned) {
+  if (learned.tokenizer().to_text() == read_text_file(path)) return;
+  throw ConfigError(path + " was learned from other texts or with other settings than now, and " +
+                    "the run's weights go with it; set them back, or choose another " +
+                    "run.directory");
+}
+
+std::string kept_text_path(const RunConfig& config, const std::string& name) {
+  return config.directory + "/text-" + name + ".json";
+}
+
 // On rank 0. A run that goes on must not give its token ids another meaning.
 std::string NamedThings::keep_text(const std::string& path, const TextVocabulary& learned) const {
   if (!std::filesystem::is_directory(config_.directory)) return "";
   const bool goes_on = std::filesystem::exists(path) &&
                        !list_checkpoints(RunDirectory::checkpoints(config_.directory)).empty();
-  const std::string before = goes_on ? read_text_file(path) : "";
-  const std::string text = learned.tokenizer().to_text();
-  if (goes_on && text != before) {
-    throw ConfigError(path + " was learned from other texts or with other settings than now, and " +
-                      "the run's weights go with it; set them back, or choose another " +
-                      "run.directory");
+  if (goes_on) {
+    refuse_other_text(path, learned);
+  } else {
+    replace_durably(path, learned.tokenizer().to_text());
   }
-  if (!goes_on) replace_durably(path, text);
   return "";
 }
 
 TextVocabulary NamedThings::load_or_learn(const TextConfig& config) {
-  const std::string path = config_.directory + "/text-" + config.name + ".json";
+  const std::string path = kept_text_path(config_, config.name);
   if (!for_training_ && std::filesystem::exists(path)) {
     return TextVocabulary(BytePairTokenizer::load(path));
   }
-  TextVocabulary learned = learn_vocabulary(config, images(config.data, "train"));
-  if (for_training_) on_rank_0(comm_, [&] { return keep_text(path, learned); });
+  if (!for_training_) return learn_vocabulary(config, image_split(config.data, "train"));
+  const auto inherited = inherited_text(
+      comm_, RunDirectory::inherited(config_.directory) + "/text-" + config.name + ".json");
+  TextVocabulary learned =
+      inherited ? *inherited : learn_vocabulary(config, image_split(config.data, "train"));
+  on_rank_0(comm_, [&] { return keep_text(path, learned); });
   return learned;
 }
 
@@ -195,6 +220,11 @@ const ImageCodes& NamedThings::image_codes(const std::string& name, const std::s
       .emplace(key, encode_image_set(tokenizer.module(), images(data, split), comm_, device_, views,
                                      on_work_))
       .first->second;
+}
+
+void NamedThings::limit_samples(int64_t at_most) {
+  at_most_ = at_most;
+  drop_data();
 }
 
 void NamedThings::drop_data() {

@@ -74,6 +74,8 @@ class NamedThings {
   const ImageCodes& image_codes(const std::string& model, const std::string& data,
                                 const std::string& split, int64_t views);
 
+  // For a trial: from now on a split is so many of its samples, evenly spread; 0 = all again.
+  void limit_samples(int64_t at_most);
   // Drops images, episodes, features and codes: a stage has ended, and the next may need others.
   void drop_data();
 
@@ -81,6 +83,7 @@ class NamedThings {
   using Key = std::tuple<std::string, std::string, std::string, int64_t>;
 
   const Dataset& dataset(const std::string& data, const std::string& split);
+  int64_t samples_in_memory(const DataConfig& config) const;
   TextVocabulary load_or_learn(const TextConfig& config);
   std::string keep_text(const std::string& path, const TextVocabulary& learned) const;
   [[noreturn]] void refuse_kind(const std::string& name, const std::string& asked_by) const;
@@ -100,6 +103,11 @@ class NamedThings {
   std::map<std::pair<std::string, std::string>, EpisodeSet> episodes_;
   std::map<Key, TeacherFeatures> features_;
   std::map<Key, ImageCodes> codes_;
+  int64_t at_most_ = 0;  // samples of a split, for a trial; 0 = all
 };
+
+// Where a run keeps a text tokenizer, and ConfigError when that is not what was learned now.
+std::string kept_text_path(const RunConfig& config, const std::string& name);
+void refuse_other_text(const std::string& path, const TextVocabulary& learned);
 
 }  // namespace espalier

@@ -40,15 +40,17 @@ std::string TextVocabulary::decode(const std::vector<int32_t>& ids) const {
   return replace_invalid_utf8(tokenizer_.decode(ids));
 }
 
-TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSet& train) {
+TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSplit& train) {
   std::vector<std::string> texts;
   std::set<std::string> frequent;
   // Enough to learn merges from, however many or long the texts are.
   constexpr int64_t kMostSamples = 100000;
   for (const int64_t i : spread_indices(kMostSamples, train.size())) {
-    const Sample& sample = train.samples[static_cast<size_t>(i)];
+    const Sample sample = train.describe(i);
     for (const std::string& field : config.fields) {
       for (const std::string& text : sample.texts(field)) texts.push_back(cut(text));
+      if (field != "messages") continue;
+      for (const Message& message : sample.messages) texts.push_back(cut(message.text));
     }
     for (const std::string& field : config.frequent_fields) {
       frequent.insert(sample.texts(field).begin(), sample.texts(field).end());

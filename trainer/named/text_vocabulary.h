@@ -6,7 +6,7 @@
 
 #include "data/text/byte_pair_tokenizer.h"
 #include "trainer/config/run_config.h"
-#include "trainer/named/image_set.h"
+#include "trainer/named/image_split.h"
 
 namespace espalier {
 
@@ -41,6 +41,6 @@ class TextVocabulary {
 };
 
 // A function of config and training texts alone, so every rank learns the same.
-TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSet& train);
+TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSplit& train);
 
 }  // namespace espalier

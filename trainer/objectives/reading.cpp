@@ -1,5 +1,7 @@
 #include "trainer/objectives/reading.h"
 
+#include <map>
+
 #include <torch/torch.h>
 
 #include "data/order/random.h"
@@ -116,6 +118,24 @@ std::vector<std::string> ReadingObjective::write(const ImageSet& images,
       if (id > 0) ids.push_back(id - 1);
     }
     texts.push_back(model_.text().decode(ids));
+  }
+  return texts;
+}
+
+std::vector<std::string> ReadingObjective::write_each(
+    const ImageSet& images,
+    const std::function<std::vector<int64_t>(const Sample& sample)>& prompt_of,
+    int64_t max_tokens) {
+  std::map<std::vector<int64_t>, std::vector<int64_t>> by_prompt;
+  for (int64_t i = 0; i < images.size(); ++i) {
+    by_prompt[prompt_of(images.samples[static_cast<size_t>(i)])].push_back(i);
+  }
+  std::vector<std::string> texts(static_cast<size_t>(images.size()));
+  for (const auto& [prompt, indices] : by_prompt) {
+    const auto written = write(images.select(indices), prompt, max_tokens);
+    for (size_t k = 0; k < indices.size(); ++k) {
+      texts[static_cast<size_t>(indices[k])] = written[k];
+    }
   }
   return texts;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,11 @@ class ReadingObjective : public Objective {
   // Collective.
   std::vector<std::string> write(const ImageSet& images, const std::vector<int64_t>& prompt,
                                  int64_t max_tokens);
+  // The same where prompts differ: images with the same one are answered together. Collective.
+  std::vector<std::string> write_each(
+      const ImageSet& images,
+      const std::function<std::vector<int64_t>(const Sample& sample)>& prompt_of,
+      int64_t max_tokens);
 
   const std::string name_;
   const std::string data_, branch_name_;

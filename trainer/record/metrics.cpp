@@ -154,24 +154,25 @@ void RunLog::note(bool is_written, AppendFile& file) {
   }
 }
 
-std::vector<json> read_metrics(const std::string& run_directory) {
-  std::map<int64_t, json> by_step;
-  std::ifstream file(run_directory + "/metrics.jsonl");
-  int newest = 0;
-  for (std::string text; std::getline(file, text);) {
-    json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (line.is_discarded()) continue;  // cut short by a kill
-    const int64_t step = line.value("global_step", int64_t{0});
-    const int generation = line.value("generation", 0);
-    // A relaunch starts from a checkpoint: later steps of older generations were never kept.
-    if (generation > newest) {
-      newest = generation;
-      by_step.erase(by_step.lower_bound(step), by_step.end());
-    }
-    by_step[step] = std::move(line);
+void MetricsHistory::add(const std::string& text) {
+  json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!line.is_object()) return;
+  const int64_t step = line.value("global_step", int64_t{0});
+  const int generation = line.value("generation", 0);
+  // A relaunch starts from a checkpoint: later steps of older generations were never kept.
+  if (generation > newest_) {
+    newest_ = generation;
+    by_step_.erase(by_step_.lower_bound(step), by_step_.end());
   }
+  by_step_[step] = std::move(line);
+}
+
+std::vector<json> read_metrics(const std::string& run_directory) {
+  MetricsHistory history;
+  std::ifstream file(run_directory + "/metrics.jsonl");
+  for (std::string text; std::getline(file, text);) history.add(text);
   std::vector<json> lines;
-  for (auto& [step, line] : by_step) lines.push_back(std::move(line));
+  for (const auto& [step, line] : history.by_step()) lines.push_back(line);
   return lines;
 }
 

@@ -59,8 +59,20 @@ class RunLog {
   std::jthread thread_;  // last: joins before the rest is gone
 };
 
-// metrics.jsonl of a run, one line per reported step: where a relaunch repeated steps, those of the
-// newest generation. In the order of steps.
+// Lines of metrics.jsonl by global step: where a relaunch repeated steps, those of the newest
+// generation.
+class MetricsHistory {
+ public:
+  // Text that is no JSON object was cut short by a kill, and is left out.
+  void add(const std::string& text);
+  const std::map<int64_t, nlohmann::json>& by_step() const { return by_step_; }
+
+ private:
+  std::map<int64_t, nlohmann::json> by_step_;
+  int newest_ = 0;
+};
+
+// metrics.jsonl of a run in the order of steps, one line per reported step.
 std::vector<nlohmann::json> read_metrics(const std::string& run_directory);
 
 }  // namespace espalier

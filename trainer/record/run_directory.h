@@ -28,6 +28,8 @@ class RunDirectory {
   static std::string checkpoints(const std::string& run) { return run + "/checkpoints"; }
   static std::string images(const std::string& run) { return run + "/images"; }
   static std::string evaluation(const std::string& run) { return run + "/evaluation"; }
+  // Text tokenizers that a fork's models came with.
+  static std::string inherited(const std::string& run) { return run + "/inherited"; }
 
  private:
   std::string lock_path_;

@@ -5,7 +5,6 @@
 #include <filesystem>
 
 #include "trainer/checkpoint/durable_file.h"
-#include "trainer/host/collective_text.h"
 #include "trainer/record/json_text.h"
 
 namespace espalier {
@@ -24,16 +23,6 @@ void write_run_state(const std::string& run_directory, const nlohmann::json& sta
   } catch (const std::runtime_error& error) {
     spdlog::warn("{}; run.json stays as it was, and the run goes on", error.what());
   }
-}
-
-void write_run_config(Communicator& comm, const std::string& run_directory,
-                      const std::string& resolved) {
-  on_rank_0(comm, [&] {
-    const std::string path = run_directory + "/config.toml";
-    const bool is_there = std::filesystem::exists(path) && read_text_file(path) == resolved;
-    if (!is_there) replace_durably(path, resolved);
-    return std::string();
-  });
 }
 
 }  // namespace espalier

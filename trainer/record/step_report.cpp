@@ -18,6 +18,7 @@ nlohmann::json to_json(const StepReport& report) {
           {"skipped", report.skipped},
           {"samples_per_s", report.samples_per_s},
           {"tokens_per_s", report.tokens_per_s},
+          {"tokens_per_step", report.tokens_per_step},
           {"flops_per_s", report.flops_per_s},
           {"peak_share", report.peak_share},
           {"host_memory_bytes", report.host_memory_bytes},
@@ -41,6 +42,7 @@ StepReport step_report_from_json(const nlohmann::json& message) {
   read_field(message, "skipped", &report.skipped);
   read_field(message, "samples_per_s", &report.samples_per_s);
   read_field(message, "tokens_per_s", &report.tokens_per_s);
+  read_field(message, "tokens_per_step", &report.tokens_per_step);
   read_field(message, "flops_per_s", &report.flops_per_s);
   read_field(message, "peak_share", &report.peak_share);
   read_field(message, "host_memory_bytes", &report.host_memory_bytes);

@@ -24,8 +24,9 @@ struct StepReport {
   double grad_norm = 0;
   bool skipped = false;  // gradients were not finite: weights unchanged
   double samples_per_s = 0;
-  double tokens_per_s = 0;               // positions of text, images and so on, over all ranks
-  double flops_per_s = 0;                // estimated (update/work_meter.h), over all ranks
+  double tokens_per_s = 0;  // positions of text, images and so on, over all ranks
+  std::map<std::string, double> tokens_per_step;  // of these, by objective: the achieved mix
+  double flops_per_s = 0;                         // estimated (update/work_meter.h), over all ranks
   double peak_share = 0;                 // of what their devices could at most; 0 = not known
   int64_t host_memory_bytes = 0;         // the most that this rank's process held so far
   int64_t device_memory_bytes = 0;       // the most that it had of a GPU; 0 = none

@@ -12,9 +12,10 @@ template <class A, class Visit>
 void visit_fields(A& agreement, const Visit& visit) {
   for (auto& value : agreement.targets) visit(value);
   for (auto& value : agreement.loss_sums) visit(value);
-  visit(agreement.positions);
+  for (auto& value : agreement.positions) visit(value);
   visit(agreement.flops);
   visit(agreement.wants_to_stop);
+  visit(agreement.cut_off);
   visit(agreement.writing_checkpoint);
 }
 
@@ -27,7 +28,7 @@ Agreement agree(Communicator& comm, const Agreement& mine) {
   comm.all_reduce(vector)->wait();
   vector = vector.to(at::kCPU);
   const double* sum = vector.const_data_ptr<double>();
-  Agreement all(mine.targets.size());
+  Agreement all(mine.targets.size(), mine.positions.size());
   visit_fields(all, [&](double& value) { value = *sum++; });
   return all;
 }

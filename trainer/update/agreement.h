@@ -15,12 +15,14 @@ namespace espalier {
 struct Agreement {
   std::vector<double> targets;    // valid targets of the step about to be trained, by loss
   std::vector<double> loss_sums;  // of the step before, by loss
-  double positions = 0;           // of the same steps, and an estimate of
+  std::vector<double> positions;  // of the same steps, by objective, and an estimate of
   double flops = 0;               // their floating-point operations (update/work_meter.h)
   double wants_to_stop = 0;       // ranks that were asked to stop
+  double cut_off = 0;             // ranks whose coordinator is away
   double writing_checkpoint = 0;  // ranks whose thread still writes one
 
-  explicit Agreement(size_t losses) : targets(losses, 0.0), loss_sums(losses, 0.0) {}
+  Agreement(size_t losses, size_t objectives)
+      : targets(losses, 0.0), loss_sums(losses, 0.0), positions(objectives, 0.0) {}
 };
 
 // Collective. The sums over ranks.

@@ -42,7 +42,8 @@ StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
       checkpointer_(checkpointer),
       options_(std::move(options)),
       clock_(observer, options_.device),
-      meter_(stage.losses()) {
+      meter_(stage.losses()),
+      work_(stage.config().objectives.size()) {
   const std::vector<ParameterGroup>& groups = stage_.parameter_groups();
   optimizer_ =
       std::make_unique<Optimizer>(groups, stage_.parameter_names(), stage_.config().optimizer);
@@ -121,14 +122,16 @@ StepLoop::StepBatches StepLoop::load_step(int64_t step) {
 
 Agreement StepLoop::agree_on(const StepBatches& batches) {
   const size_t losses = stage_.losses().size();
-  Agreement mine(losses);
+  Agreement mine(losses, stage_.config().objectives.size());
   for (const SlotBatch& batch : batches) stage_.count_targets(batch, mine.targets);
   const bool reads = is_reading_due();
   if (reads) read_measures(mine);
   mine.wants_to_stop = observer_.stop_requested() ? 1.0 : 0.0;
+  mine.cut_off = observer_.is_cut_off() ? 1.0 : 0.0;
   mine.writing_checkpoint = checkpointer_.pending();
   const Agreement all = agree(control_, mine);
   publish(reads ? std::optional(all) : std::nullopt);
+  is_cut_off_ = all.cut_off > 0;
   checkpointer_.advance(all.writing_checkpoint);
   return all;
 }
@@ -262,7 +265,7 @@ void StepLoop::give_up() {
 
 void StepLoop::flush_report() {
   if (!unreported_) return;
-  Agreement mine(stage_.losses().size());
+  Agreement mine(stage_.losses().size(), stage_.config().objectives.size());
   read_measures(mine);
   publish(agree(control_, mine));
 }
@@ -308,7 +311,10 @@ void StepLoop::note_measures(const Agreement& read) {
   known_.losses = meter_.means();
   known_.total_loss = meter_.total();
   known_.samples_per_s = static_cast<double>(stage_.config().batch_size) / step_s_;
-  known_.tokens_per_s = work.positions / step_s_;
+  known_.tokens_per_s = work.all_positions() / step_s_;
+  for (size_t i = 0; i < work.positions.size(); ++i) {
+    known_.tokens_per_step[stage_.config().objectives[i].name] = work.positions[i];
+  }
   known_.flops_per_s = work.flops / step_s_;
   if (peak_flops_) known_.peak_share = known_.flops_per_s / (*peak_flops_ * comm_.size());
   known_.host_memory_bytes = peak_host_memory();

@@ -74,6 +74,8 @@ class StepLoop {
 
   int64_t steps_done() const { return steps_done_; }
   int64_t bad_steps() const { return bad_steps_; }  // in a row, up to now
+  // As the ranks agreed before the last step: the coordinator of one of them is away.
+  bool is_cut_off() const { return is_cut_off_; }
   WeightAverage& average() { return *average_; }
   const LossMeter& loss_meter() const { return meter_; }
 
@@ -115,6 +117,7 @@ class StepLoop {
   int64_t steps_done_ = 0;
   int64_t bad_steps_ = 0;
   int64_t first_bad_step_ = 0;
+  bool is_cut_off_ = false;
   std::vector<bool> active_;            // groups that the step under way reaches, on any rank
   std::vector<at::Tensor> sums_;        // of this rank, of the step under way or just done
   std::vector<double> targets_;         // of the whole world

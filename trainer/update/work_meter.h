@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "trainer/stage.h"
@@ -19,6 +20,8 @@ namespace espalier {
 // Chowdhery et al. 2022 (PaLM), appendix B.
 class WorkMeter {
  public:
+  explicit WorkMeter(size_t objectives) : untaken_(objectives), interval_(objectives) {}
+
   // Whether a slot of this mix is to be counted, and what it had.
   bool is_new(const SlotBatch& batch) const { return !flops_per_position_.contains(mix_of(batch)); }
   void learn(const SlotBatch& batch, double flops);
@@ -26,7 +29,13 @@ class WorkMeter {
   // A slot of this rank was trained.
   void add(const SlotBatch& batch);
   struct Work {
-    double positions = 0, flops = 0;
+    std::vector<double> positions;  // by objective
+    double flops = 0;
+
+    explicit Work(size_t objectives) : positions(objectives, 0.0) {}
+    Work(std::vector<double> of_objectives, double operations)
+        : positions(std::move(of_objectives)), flops(operations) {}
+    double all_positions() const;
   };
   // Of this rank since the last call.
   Work take();

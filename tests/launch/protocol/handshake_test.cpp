@@ -6,6 +6,8 @@
 
 #include <filesystem>
 
+#include "trainer/errors.h"
+
 namespace espalier {
 namespace {
 
@@ -99,7 +101,7 @@ TEST_F(TokenFile, IsMadeOnceAndReadableByItsOwnerOnly) {
 TEST_F(TokenFile, IsRefusedWhenOthersCanReadIt) {
   load_or_create_token(path_);
   ::chmod(path_.c_str(), 0644);
-  EXPECT_THROW(load_token(path_), std::runtime_error);
+  EXPECT_THROW(load_token(path_), ConfigError);  // exit 64: the user's to mend
 }
 
 TEST_F(TokenFile, IsRefusedWhenItIsASymbolicLink) {

@@ -62,6 +62,17 @@ TEST(Mailbox, AsksAgainForACommitOnEveryNewConnection) {
   EXPECT_TRUE(drain(mailbox).empty());
 }
 
+TEST(Mailbox, IsCutOffWhileTheCoordinatorMayComeBackAndNotWhenItIsGone) {
+  Mailbox mailbox(0);
+  EXPECT_TRUE(mailbox.is_cut_off());
+  mailbox.connected();
+  EXPECT_FALSE(mailbox.is_cut_off());
+  mailbox.disconnected();
+  EXPECT_TRUE(mailbox.is_cut_off());
+  mailbox.coordinator_is_gone();
+  EXPECT_FALSE(mailbox.is_cut_off());
+}
+
 TEST(Mailbox, AnswersNoAndStopsWhenItsGenerationIsOver) {
   Mailbox mailbox(1);
   mailbox.ask_to_commit(40);

@@ -18,13 +18,13 @@ StepReport half_way() {
 }
 
 TEST(Progress, DrawsABarWithStageStepLossSpeedEtaAndPhase) {
-  EXPECT_EQ(format_bar(half_way(), Phase::kReduce, 200),
+  EXPECT_EQ(format_bar(half_way(), name_of(Phase::kReduce), 200),
             "tokenizer ████████████░░░░░░░░░░░░ 50/100  loss 0.2500  312 samples/s  ETA 1:23  "
             "reduce");
 }
 
 TEST(Progress, CutsTheBarToTheTerminal) {
-  const std::string bar = format_bar(half_way(), Phase::kReduce, 12);
+  const std::string bar = format_bar(half_way(), name_of(Phase::kReduce), 12);
   EXPECT_EQ(bar, "tokenizer ██");
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -105,6 +106,12 @@ TEST(Safetensors, RefusesWhatTheFormatForbids) {
                                  0))
                 .find("overflows"),
             std::string::npos);
+  EXPECT_NE(message_of(file_with("strides",
+                                 R"({"a":{"dtype":"F32","shape":[0,9223372036854775807,)"
+                                 R"(9223372036854775807],"data_offsets":[0,0]}})",
+                                 0))
+                .find("overflows"),
+            std::string::npos);
   EXPECT_NE(
       message_of(file_with("dtype", R"({"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}})", 8))
           .find("F33"),
@@ -115,6 +122,19 @@ TEST(Safetensors, RefusesWhatTheFormatForbids) {
             std::string::npos);
   EXPECT_NE(message_of(file_with("json", "{", 0)).find("JSON"), std::string::npos);
   EXPECT_NE(message_of(file_with("nothing", "", 0)).find("not a safetensors"), std::string::npos);
+}
+
+// A check that looks at all names for each name took longer than five minutes.
+TEST(Safetensors, HeaderOfTwoHundredThousandTensorsIsReadInSeconds) {
+  std::string header = "{";
+  for (int i = 0; i < 200000; ++i) {
+    header += (i > 0 ? ",\"" : "\"") + std::to_string(i) +
+              R"(":{"dtype":"F32","shape":[0],"data_offsets":[0,0]})";
+  }
+  const std::string path = file_with("many", header + "}", 0);
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(read_safetensors(path).size(), 200000U);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
 }
 
 TEST(Safetensors, CopyNamesTheFirstTensorsThatDoNotFit) {

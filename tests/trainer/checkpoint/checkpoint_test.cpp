@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -133,6 +135,16 @@ TEST(Checkpoint, TruncatedMissingEmptyAndSwappedFilesAreFound) {
       {"missing", [](auto& p) { fs::remove(p + "/rank-0001.safetensors"); }},
       {"no manifest", [](auto& p) { fs::remove(p + "/manifest.json"); }},
       {"no state", [](auto& p) { fs::remove(p + "/state.json"); }},
+      {"a pipe for a manifest",
+       [](auto& p) {
+         fs::remove(p + "/manifest.json");
+         ASSERT_EQ(::mkfifo((p + "/manifest.json").c_str(), 0600), 0);
+       }},
+      {"a pipe for a shard",
+       [](auto& p) {
+         fs::remove(p + "/rank-0000.safetensors");
+         ASSERT_EQ(::mkfifo((p + "/rank-0000.safetensors").c_str(), 0600), 0);
+       }},
       {"longer", [](auto& p) { std::ofstream(p + "/state.json", std::ios::app) << " "; }},
       {"swapped", [](auto& p) {
          fs::rename(p + "/rank-0000.safetensors", p + "/x");
@@ -167,6 +179,20 @@ TEST(Checkpoint, DamagedOneIsSetAsideAndTheOneBeforeIsLoaded) {
   EXPECT_NE(events[0].at("reason").get<std::string>().find("rank-0001"), std::string::npos);
   EXPECT_TRUE(fs::exists(events[0].at("moved_to").get<std::string>()));
   EXPECT_EQ(list_checkpoints(root).size(), 1u);
+}
+
+TEST(Checkpoint, FilesThatAreNotOfItAreNamedAndNotRead) {
+  const std::string root = new_root();
+  save_steps(root, {4}, 2);
+  const std::string path = root + "/step-0000000004";
+  fs::copy(path + "/rank-0001.safetensors", path + "/rank-0002.safetensors");
+  std::vector<json> events;
+  const auto loaded = load_newest(root, &events);
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(first_difference(loaded->tensors, tensors_of_step(4)), "");
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].at("event"), "checkpoint_has_other_files");
+  EXPECT_EQ(events[0].at("files"), json({"rank-0002.safetensors"}));
 }
 
 TEST(Checkpoint, OnlyDamagedOnesNeverStartOver) {

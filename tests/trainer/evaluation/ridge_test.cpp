@@ -75,6 +75,11 @@ TEST(Ridge, BiasTellsClassesApartThatDoNotLieAroundTheOrigin) {
   EXPECT_TRUE(fit.answers(torch::tensor({{100.0}, {105.0}})).equal(labels_of({0, 1})));
 }
 
+TEST(Ridge, AfterOneSampleTheAnswerIsItsLabel) {
+  const RidgeClassifier fit = fit_ridge(torch::tensor({{1.0, 2.0}}), labels_of({1}), 3);
+  EXPECT_TRUE(fit.answers(torch::tensor({{5.0, -7.0}})).equal(labels_of({1})));
+}
+
 TEST(Ridge, SamplesWithoutLabelsAreRefused) {
   EXPECT_THROW(fit_ridge(torch::tensor({{1.0}, {2.0}}), labels_of({0, -1}), 2), c10::Error);
 }

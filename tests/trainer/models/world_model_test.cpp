@@ -60,7 +60,8 @@ TEST_F(WorldModelTest, NamesThatDoNotFitAreAnsweredWithThoseThatDo) {
 }
 
 TEST_F(WorldModelTest, SizesThatDoNotFitNameTheSetting) {
-  expect_in({"model.world.heads=5"}, {"model.world.heads = 5 does not divide width = 24"});
+  expect_in({"model.world.heads=5"},
+            {"model.world.heads = 5 does not divide model.world.width = 24"});
   expect_in({"model.world.patch=3"}, {"model.world.patch = 3", "8 x 8"});
   expect_in({"model.world.diffusion.sampling_steps=3"}, {"diffusion.sampling_steps = 3"});
   expect_in({"model.world.share_query=true", "model.world.queries.depth=3"}, {"share_query"});

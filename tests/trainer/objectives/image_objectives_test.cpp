@@ -154,9 +154,8 @@ TEST_F(ImageObjectives, EvaluationReportsEveryStageBesideBaselinesAndWritesItsPi
 }
 
 TEST_F(ImageObjectives, ImagesOfAnotherSizeThanTheModelsAreRefusedWithBothSettings) {
-  const RunConfig other = small_config(fresh_directory("other"), {"data.emoji.image_size=16"});
   try {
-    Made made(other, *comm_);
+    small_config(fresh_directory("other"), {"data.emoji.image_size=16"});
     FAIL() << "16 pixels were accepted by a tokenizer of 32";
   } catch (const ConfigError& error) {
     const std::string message = error.what();

@@ -1,6 +1,7 @@
 // The objectives that train a Y-shaped decoder, on real images and names.
 #include <cmath>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -110,6 +111,28 @@ TEST_F(YObjectives, EvaluationDoesNotDependOnTheNumberOfRanks) {
   }
 }
 
+TEST_F(YObjectives, CaptionsAndDrawingsOfCombinationsAreScoredPartByPart) {
+  const std::string tones = ESPALIER_SOURCE_DIR "/data/emoji/tones-32-";
+  const std::string directory = fresh_directory("parts");
+  std::filesystem::create_directories(directory);
+  const RunConfig config =
+      small_config(directory, {"data.emoji.train=" + tones + "test.tar",
+                               "data.emoji.validation=" + tones + "validation.tar"});
+  Made made(config, *comm_, /*for_training=*/false);
+  const std::vector<Section> sections = made.stage.evaluate(
+      {.directory = directory, .picture_prefix = "", .split = "validation", .max_samples = 6});
+  for (const Section& section : {sections.front(), sections.back()}) {
+    std::set<std::string> names;
+    for (const Metric& metric : section.metrics) names.insert(metric.name);
+    for (const char* group : {"training_", "never_seen_"}) {
+      for (const char* part : {"all", "emoji", "tone"}) {
+        EXPECT_TRUE(names.contains(std::string(group) + part)) << section.name;
+      }
+    }
+    EXPECT_FALSE(names.contains("new_all")) << "one picture of each combination is no new one";
+  }
+}
+
 TEST_F(YObjectives, TheSameTextAndSeedDrawTheSamePicture) {
   Made made(config_, *comm_);
   const SamplingOptions sampling{.guidance = 2.0, .temperature = 1.0};
@@ -168,14 +191,14 @@ TEST_F(YObjectives, BranchesThatDoNotFitAreRefusedWithTheOnesThereAre) {
   }
 }
 
-TEST_F(YObjectives, ATextLongerThanTheModelTakesNamesTheSettingToRaise) {
-  const RunConfig config = small_config(fresh_directory("run"), {"model.y.max_text_tokens=8"});
-  try {
-    Made made(config, *comm_);
-    FAIL() << "names of more than 8 tokens were accepted";
-  } catch (const ConfigError& error) {
-    EXPECT_NE(std::string(error.what()).find("model.y.max_text_tokens = 8"), std::string::npos);
-  }
+// The encoder alone would take gigabytes for all of it.
+TEST_F(YObjectives, ACaptionOfAMegabyteIsCutToWhatTheModelTakes) {
+  Made made(config_, *comm_);
+  std::string caption;
+  while (caption.size() < (1 << 20)) caption += "red apple \xc3\xa9t\xc3\xa9 ";
+  const auto ids = made.y().encode_cut(caption);
+  EXPECT_EQ(static_cast<int64_t>(ids.size()), made.y().max_text_tokens());
+  EXPECT_EQ(made.y().encode_cut("red apple"), made.y().encode("red apple"));
 }
 
 }  // namespace

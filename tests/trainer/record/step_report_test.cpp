@@ -16,6 +16,7 @@ TEST(StepReport, ComesBackFromItsJson) {
   report.skipped = true;
   report.time_s = {{"reduce", 0.25}};
   report.tokens_per_s = 2e6;
+  report.tokens_per_step = {{"caption", 100}, {"draw", 300}};
   report.device_memory_bytes = int64_t{80} << 30;
   const StepReport back = step_report_from_json(nlohmann::json::parse(to_json(report).dump()));
   EXPECT_EQ(back.stage, "tokenizer");
@@ -25,6 +26,7 @@ TEST(StepReport, ComesBackFromItsJson) {
   EXPECT_TRUE(back.skipped);
   EXPECT_EQ(back.time_s, report.time_s);
   EXPECT_EQ(back.tokens_per_s, report.tokens_per_s);
+  EXPECT_EQ(back.tokens_per_step, report.tokens_per_step);
   EXPECT_EQ(back.device_memory_bytes, report.device_memory_bytes);
 }
 

@@ -8,6 +8,7 @@
 #include "trainer/evaluation/standard_error.h"
 #include "trainer/named/spread_indices.h"
 #include "trainer/objectives/reading.h"
+#include "trainer/objectives/text_pattern.h"
 #include "trainer/registry.h"
 
 namespace espalier {
@@ -21,11 +22,20 @@ struct AnswerSettings : ReadingSettings {
 
   void declare(SettingsScope scope) override {
     declare_reading(scope);
-    scope.add("question", question, {.help = "What is asked of every image."});
+    scope.add("question", question,
+              {.help = "What is asked of every image; {NAME} stands for a field of the sample."});
     scope.add("field", field,
               {.help = "Field of a sample that holds the answer; of keywords, the first."});
   }
-  std::vector<std::string> data_fields() const override { return {field}; }
+  std::vector<std::string> data_fields() const override {
+    std::vector<std::string> fields = fields_of_pattern(question, "question");
+    fields.push_back(field);
+    return fields;
+  }
+  void validate(const RunConfig& config, const std::string& where) const override {
+    ObjectiveSettings::validate(config, where);
+    fields_of_pattern(question, where + ".question");
+  }
 };
 
 class Answer : public ReadingObjective {
@@ -33,31 +43,30 @@ class Answer : public ReadingObjective {
   explicit Answer(const ObjectiveContext& context)
       : ReadingObjective(context, settings_as<AnswerSettings>(context.objective.settings)),
         settings_(settings_as<AnswerSettings>(context.objective.settings)) {
-    question_ = model_.encode(settings_.question);
     learn(context);
   }
   Section evaluate(const EvaluationRequest& request) override;
 
  protected:
   Reading reading(const Sample& sample, CounterRng& /*random*/) const override {
-    return {prompt(), model_.encode_cut(answer(sample))};
+    return {prompt(sample), model_.encode_cut(answer(sample))};
   }
   bool keeps_orientation() const override { return false; }
 
  private:
-  std::vector<int64_t> prompt() const;
+  std::vector<int64_t> prompt(const Sample& sample) const;
   const std::string& answer(const Sample& sample) const { return sample.text(settings_.field); }
   std::vector<std::string> answers_of(const ImageSet& images) const;
   std::vector<Baseline> baselines(const ImageSet& held_out) const;
 
   const AnswerSettings& settings_;
-  std::vector<int64_t> question_;
 };
 
-std::vector<int64_t> Answer::prompt() const {
+std::vector<int64_t> Answer::prompt(const Sample& sample) const {
   const SequenceTokens& tokens = model_.text().tokens();
+  const std::vector<int64_t> question = model_.encode_cut(fill_pattern(settings_.question, sample));
   std::vector<int64_t> prompt = {tokens.question};
-  prompt.insert(prompt.end(), question_.begin(), question_.end());
+  prompt.insert(prompt.end(), question.begin(), question.end());
   prompt.push_back(tokens.answer);
   return prompt;
 }
@@ -85,7 +94,8 @@ std::vector<Baseline> Answer::baselines(const ImageSet& held_out) const {
 Section Answer::evaluate(const EvaluationRequest& request) {
   const ImageSet& all = things_.images(data_, request.split);
   const ImageSet held_out = all.select(spread_indices(request.max_samples, all.size()));
-  const std::vector<std::string> written = write(held_out, prompt(), model_.max_text_tokens());
+  const std::vector<std::string> written = write_each(
+      held_out, [this](const Sample& sample) { return prompt(sample); }, model_.max_text_tokens());
   const std::vector<std::string> right = answers_of(held_out);
   int64_t count = 0;
   for (size_t i = 0; i < written.size(); ++i) count += written[i] == right[i];

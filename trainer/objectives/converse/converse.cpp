@@ -68,7 +68,6 @@ class Converse : public ReadingObjective {
 
  private:
   std::vector<int64_t> prompt(const Sample& sample, size_t turn) const;
-  std::vector<std::string> answer_first(const ImageSet& images);
 };
 
 // What was said before, each of others as a question and of the assistant as an answer; of a long
@@ -88,23 +87,6 @@ std::vector<int64_t> Converse::prompt(const Sample& sample, size_t turn) const {
   return ids;
 }
 
-// To the first question of each, images with the same one together.
-std::vector<std::string> Converse::answer_first(const ImageSet& images) {
-  std::map<std::vector<int64_t>, std::vector<int64_t>> by_prompt;
-  for (int64_t i = 0; i < images.size(); ++i) {
-    const Sample& sample = images.samples[static_cast<size_t>(i)];
-    by_prompt[prompt(sample, assistant_turns(sample).front())].push_back(i);
-  }
-  std::vector<std::string> answers(static_cast<size_t>(images.size()));
-  for (const auto& [ids, indices] : by_prompt) {
-    const auto written = write(images.select(indices), ids, model_.max_text_tokens());
-    for (size_t k = 0; k < indices.size(); ++k) {
-      answers[static_cast<size_t>(indices[k])] = written[k];
-    }
-  }
-  return answers;
-}
-
 // The answer that fits most training samples: what can be said without looking.
 std::string most_frequent_answer(const ImageSet& train) {
   std::map<std::string, int64_t> counts;
@@ -121,7 +103,10 @@ Section Converse::evaluate(const EvaluationRequest& request) {
   const int64_t most =
       request.max_samples == 0 ? kMostAnswered : std::min(kMostAnswered, request.max_samples);
   const ImageSet held_out = all.select(spread_indices(most, all.size()));
-  const std::vector<std::string> written = answer_first(held_out);
+  const std::vector<std::string> written = write_each(
+      held_out,
+      [this](const Sample& sample) { return prompt(sample, assistant_turns(sample).front()); },
+      model_.max_text_tokens());
   const std::string blind = most_frequent_answer(things_.images(data_, "train"));
   std::vector<double> f1, exact, blind_f1;
   Table examples{.title = "Held-out conversations", .columns = {"question", "answer", "written"}};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/decoder/sampling.h"
@@ -72,6 +73,19 @@ class Draw : public Objective {
   std::vector<int64_t> drawn_;  // empty: all
   ImageInputs inputs_;
 };
+
+// Of a set of samples: as stored, through the tokenizer, and as drawn from their captions; all
+// (N, 3, S, S) in [-1, 1] on the CPU.
+struct Drawing {
+  at::Tensor originals, reconstructions, drawn;
+};
+
+// part_evaluation.cpp: which parts drawings of seen and never-seen combinations show, where samples
+// are combinations of parts. `trained` is what drawing was trained on, `held_out` a whole split;
+// seen and unseen are what was drawn of each.
+void add_drawn_parts(Section& section, const ImageSet& trained, const ImageSet& held_out,
+                     const std::pair<const ImageSet&, const Drawing&>& seen,
+                     const std::pair<const ImageSet&, const Drawing&>& unseen);
 
 // evaluation.cpp: how likely the true codes are, and what is drawn from names, seen and unseen.
 Section evaluate_draw(Draw& objective, const EvaluationRequest& request);

@@ -17,9 +17,9 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kColumns = 12;        // of a contact sheet
-constexpr int64_t kDrawnAtTheEnd = 96;  // names that are drawn in a final evaluation
-constexpr uint64_t kDrawSeed = 1;       // the same pictures at every evaluation
+constexpr int64_t kColumns = 12;         // of a contact sheet
+constexpr int64_t kDrawnAtTheEnd = 256;  // names that are drawn of each kind in a final evaluation
+constexpr uint64_t kDrawSeed = 1;        // the same pictures at every evaluation
 
 // One evaluation of one objective; collective throughout.
 class Evaluation {
@@ -34,12 +34,6 @@ class Evaluation {
   Section run();
 
  private:
-  // Of a set of samples: as stored, through the tokenizer, and as drawn from their captions; all
-  // (N, 3, S, S) in [-1, 1] on the CPU.
-  struct Drawing {
-    at::Tensor originals, reconstructions, drawn;
-  };
-
   ImageSet seen(int64_t count) const;
   at::Tensor codes_of(const ImageSet& set, const at::Tensor& indices);
   at::Tensor teacher_forced(const ImageSet& set);
@@ -70,11 +64,14 @@ Section Evaluation::run() {
                       " held-out images (" + request_.split + ")."};
   add_code_series(teacher_forced(seen(unseen.size())), teacher_forced(unseen));
   const int64_t on_sheet = request_.is_final ? 2 * kColumns : kColumns;
-  const ImageSet drawn_seen = seen(request_.is_final ? kDrawnAtTheEnd : kColumns);
-  const ImageSet drawn_unseen = unseen.select(spread_indices(on_sheet, unseen.size()));
+  const int64_t count = request_.is_final ? kDrawnAtTheEnd : kColumns;
+  const ImageSet drawn_seen = seen(count);
+  const ImageSet drawn_unseen = unseen.select(spread_indices(count, unseen.size()));
   const Drawing of_seen = draw(drawn_seen);
   const Drawing of_unseen = draw(drawn_unseen);
   add_drawing_metrics(drawn_seen, of_seen);
+  add_drawn_parts(section_, train_.select(objective_.drawn(train_.size())), all,
+                  {drawn_seen, of_seen}, {drawn_unseen, of_unseen});
   if (things_.comm().rank() == 0) {
     add_sheet("seen", drawn_seen, of_seen, on_sheet);
     add_sheet("unseen", drawn_unseen, of_unseen, on_sheet);
@@ -161,7 +158,7 @@ void Evaluation::add_code_series(const at::Tensor& of_seen, const at::Tensor& of
                               .is_lower_better = true});
 }
 
-Evaluation::Drawing Evaluation::draw(const ImageSet& set) {
+Drawing Evaluation::draw(const ImageSet& set) {
   ImageTokenizer& tokenizer = model_.image_tokenizer().module();
   const std::vector<int64_t> shape = set.levels.sizes().slice(1).vec();
   Drawing drawing;
@@ -222,19 +219,25 @@ void Evaluation::add_drawing_metrics(const ImageSet& set, const Drawing& drawing
 // Rows of originals, the tokenizer's reconstructions and drawings, kColumns at a time.
 void Evaluation::add_sheet(const std::string& name, const ImageSet& set, const Drawing& drawing,
                            int64_t count) {
-  const auto originals = tensor_to_images(drawing.originals);
-  const auto reconstructions = tensor_to_images(drawing.reconstructions);
-  const auto drawn = tensor_to_images(drawing.drawn);
+  const std::vector<int64_t> shown = spread_indices(count, set.size());
+  const at::Tensor rows_shown = torch::tensor(shown, at::kLong);
+  const auto images_of = [&](const at::Tensor& all) {
+    return tensor_to_images(all.index_select(0, rows_shown));
+  };
+  const auto originals = images_of(drawing.originals);
+  const auto reconstructions = images_of(drawing.reconstructions);
+  const auto drawn = images_of(drawing.drawn);
   std::vector<std::vector<Image>> rows;
   std::string names;
-  count = std::min(count, set.size());
+  count = std::ssize(shown);
   for (int64_t first = 0; first < count; first += kColumns) {
     const int64_t end = std::min(first + kColumns, count);
     for (const auto* images : {&originals, &reconstructions, &drawn}) {
       rows.emplace_back(images->begin() + first, images->begin() + end);
     }
     for (int64_t i = first; i < end; ++i) {
-      names += (i == 0 ? "" : ", ") + set.samples[static_cast<size_t>(i)].caption();
+      names += (i == 0 ? "" : ", ") +
+               set.samples[static_cast<size_t>(shown[static_cast<size_t>(i)])].caption();
     }
   }
   const std::string path =
