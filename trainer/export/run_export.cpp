@@ -106,12 +106,19 @@ json config_json(const RunConfig& config, const LoadedCheckpoint& checkpoint,
           {"settings", config.values}};
 }
 
+// Convolutions are kept (O, 3, 3, C) (models/image_tokenizer/conv_blocks.h, the only ones that are
+// trained); PyTorch wants (O, C, 3, 3).
+at::Tensor in_pytorch_order(const at::Tensor& tensor) {
+  const bool is_convolution = tensor.dim() == 4 && tensor.size(1) == 3 && tensor.size(2) == 3;
+  return is_convolution ? tensor.permute({0, 3, 1, 2}).contiguous() : tensor;
+}
+
 // "tokenizer/encoder.stem.weight" -> "tokenizer.encoder.stem.weight"
-TensorMap with_dots(const TensorMap& weights) {
+TensorMap for_others(const TensorMap& weights) {
   TensorMap named;
   for (const auto& [name, tensor] : weights) {
     const size_t slash = name.find('/');
-    named[name.substr(0, slash) + "." + name.substr(slash + 1)] = tensor;
+    named[name.substr(0, slash) + "." + name.substr(slash + 1)] = in_pytorch_order(tensor);
   }
   return named;
 }
@@ -146,7 +153,7 @@ ExportResult export_run(const ExportRequest& request) {
   const LoadedCheckpoint checkpoint = load_checkpoint_at(*comm, path);
   const TensorMap weights = model_weights(checkpoint, config, request.weights);
   const std::vector<TensorMap> shards =
-      cut_into_shards(with_dots(weights), request.max_shard_bytes);
+      cut_into_shards(for_others(weights), request.max_shard_bytes);
   const json about = config_json(config, checkpoint, weights, request, run_name);
   ExportResult result{path, {}, std::ssize(weights), bytes_of(weights)};
   replace_folder(request.to, result.bytes, [&](const std::string& temporary) {
