@@ -3,7 +3,6 @@
 
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 
@@ -14,6 +13,7 @@
 #include "launch/status/coordinator_client.h"
 #include "launch/status/file_tail.h"
 #include "launch/status/terminal_page.h"
+#include "launch/worker/logging.h"
 #include "trainer/errors.h"
 #include "trainer/record/run_state.h"
 
@@ -32,8 +32,7 @@ class Screen {
     action.sa_handler = [](int) { is_asked_to_end = 1; };
     ::sigaction(SIGINT, &action, nullptr);
     ::sigaction(SIGTERM, &action, nullptr);
-    const char* const no_color = std::getenv("NO_COLOR");
-    with_colors_ = is_terminal_ && (no_color == nullptr || *no_color == '\0');
+    with_colors_ = is_terminal_ && !is_colour_unwanted();
     if (is_terminal_) std::fputs("\033[?1049h\033[?25l", stdout);  // a screen of its own, no cursor
   }
   ~Screen() {
@@ -66,15 +65,6 @@ class Screen {
   std::vector<std::string> last_;
 };
 
-std::string clock_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm local{};
-  ::localtime_r(&now, &local);
-  char text[16];
-  std::strftime(text, sizeof(text), "%H:%M:%S", &local);
-  return text;
-}
-
 bool is_over(const std::string& run) {
   const std::string state = read_run_state(run).value("state", std::string());
   return (state == "finished" || state == "stopped") &&
@@ -87,7 +77,7 @@ void look(const std::string& run, const std::string& token, TerminalView& view,
   try {
     view.status = json::parse(fetch_status(run, token));
     view.note.clear();
-    answered = clock_now();
+    answered = clock_text(static_cast<double>(std::time(nullptr)));
   } catch (const ConfigError& error) {
     view.note = answered.empty() ? "no coordinator; this is what its files say"
                                  : "no answer since " + answered + ": " + error.what();

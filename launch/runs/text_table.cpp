@@ -4,14 +4,13 @@
 #include <array>
 #include <cmath>
 
+#include "data/text/utf8.h"
+#include "launch/status/text_chart.h"
+
 namespace espalier {
 namespace {
 
-bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
-
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), begins_character));
-}
+size_t width_of(const std::string& text) { return static_cast<size_t>(count_code_points(text)); }
 
 }  // namespace
 
@@ -36,9 +35,7 @@ std::string text_table(const std::vector<std::vector<std::string>>& rows) {
 
 std::string cut_text(const std::string& text, size_t characters) {
   if (width_of(text) <= characters) return text;
-  size_t seen = 0, end = 0;
-  while (end < text.size() && (!begins_character(text[end]) || ++seen < characters)) ++end;
-  return text.substr(0, end) + "…";
+  return cut_to_columns(text, static_cast<int>(characters) - 1) + "…";
 }
 
 std::string spark_line(const std::vector<std::pair<double, double>>& points,

@@ -171,19 +171,23 @@ void add_events(Page& page, const json& events, int rows) {
   for (auto event = events.rbegin(); event != events.rend(); ++event) {
     if (static_cast<int>(page.size()) >= rows) return;
     if (!event->is_object()) continue;
-    const auto time = static_cast<std::time_t>(event->value("time", 0.0));
-    std::tm local{};
-    ::localtime_r(&time, &local);
-    char clock[16];
-    std::strftime(clock, sizeof(clock), "%H:%M:%S", &local);
     const std::string kind = event->value("event", std::string());
-    page.line(std::string(clock) + "  " + fit_to_columns(kind, 22) + " " +
+    page.line(clock_text(event->value("time", 0.0)) + "  " + fit_to_columns(kind, 22) + " " +
                   event->value("text", std::string()),
               kind == "failure" ? kBad : "");
   }
 }
 
 }  // namespace
+
+std::string clock_text(double unix_s) {
+  const auto time = static_cast<std::time_t>(unix_s);
+  std::tm local{};
+  ::localtime_r(&time, &local);
+  char text[16];
+  std::strftime(text, sizeof(text), "%H:%M:%S", &local);
+  return text;
+}
 
 std::vector<std::string> terminal_page(const TerminalView& view, int columns, int rows,
                                        bool with_colors) {

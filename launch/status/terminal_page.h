@@ -18,6 +18,8 @@ struct TerminalView {
   const MetricsHistory* metrics = nullptr;
 };
 
+std::string clock_text(double unix_s);  // "12:05:09", of this machine's time zone
+
 // Lines of at most `columns` characters, `rows` of them at most: state, progress, a small curve for
 // each loss of the newest stage, ranks, events. `with_colors`: escape sequences that take no place.
 std::vector<std::string> terminal_page(const TerminalView& view, int columns, int rows,

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "data/text/utf8.h"
+
 namespace espalier {
 namespace {
 
@@ -94,17 +96,12 @@ std::vector<std::string> text_chart(const std::vector<std::pair<double, double>>
   return lines;
 }
 
-namespace {
-
-bool starts_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
-
-}  // namespace
-
 std::string cut_to_columns(const std::string& text, int columns) {
   std::string out;
   int count = 0;
   for (const char c : text) {
-    if (starts_character(c) && count++ >= columns) break;
+    const bool starts = (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+    if (starts && count++ >= columns) break;
     out.push_back(c);
   }
   return out;
@@ -112,8 +109,8 @@ std::string cut_to_columns(const std::string& text, int columns) {
 
 std::string fit_to_columns(const std::string& text, int columns) {
   std::string out = cut_to_columns(text, columns);
-  const auto count = std::count_if(out.begin(), out.end(), starts_character);
-  return out.append(static_cast<size_t>(std::max<int64_t>(0, columns - count)), ' ');
+  const int64_t missing = columns - count_code_points(out);
+  return out.append(static_cast<size_t>(std::max<int64_t>(0, missing)), ' ');
 }
 
 }  // namespace espalier

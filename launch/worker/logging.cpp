@@ -38,12 +38,9 @@ class ProgressSink : public spdlog::sinks::base_sink<std::mutex> {
   Progress* progress_;
 };
 
-// https://no-color.org: set and not empty.
 spdlog::sink_ptr terminal_sink() {
-  const char* const no_color = std::getenv("NO_COLOR");
-  const bool is_plain = no_color != nullptr && *no_color != '\0';
   return std::make_shared<spdlog::sinks::stderr_color_sink_mt>(
-      is_plain ? spdlog::color_mode::never : spdlog::color_mode::automatic);
+      is_colour_unwanted() ? spdlog::color_mode::never : spdlog::color_mode::automatic);
 }
 
 void install(spdlog::sink_ptr sink, const std::string& pattern) {
@@ -55,6 +52,11 @@ void install(spdlog::sink_ptr sink, const std::string& pattern) {
 }
 
 }  // namespace
+
+bool is_colour_unwanted() {
+  const char* const no_color = std::getenv("NO_COLOR");
+  return no_color != nullptr && *no_color != '\0';
+}
 
 void log_for_worker(const RankPlace& place, Progress* progress) {
   std::string who;

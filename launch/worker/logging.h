@@ -13,6 +13,9 @@ void log_for_worker(const RankPlace& place, Progress* progress);
 void log_to_file(const std::string& path);  // the coordinator: its terminal belongs to the bar
 void log_plainly();                         // to stderr
 
+// https://no-color.org: NO_COLOR is set and not empty.
+bool is_colour_unwanted();
+
 // "debug", "warn": for this process and the ranks that it starts, from here on.
 void set_log_level(const std::string& level);
 

@@ -6,9 +6,9 @@
 #include <torch/torch.h>
 #include <nlohmann/json.hpp>
 
+#include "refusal.h"
 #include "small_disk.h"
 #include "toy_room.h"
-#include "trainer/errors.h"
 #include "trainer/export/run_export.h"
 #include "trainer/export/weight_shards.h"
 
@@ -25,17 +25,6 @@ json read_json(const std::string& path) {
 
 int entries_of(const fs::path& folder) {
   return static_cast<int>(std::distance(fs::directory_iterator(folder), {}));
-}
-
-// What a call refuses with; "" when it does not.
-template <class Call>
-std::string refusal(const Call& call) {
-  try {
-    call();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "";
 }
 
 // A run that was stopped in its second stage, which keeps averages.

@@ -5,9 +5,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include "refusal.h"
 #include "toy_room.h"
 #include "trainer/checkpoint/checkpoint_files.h"
-#include "trainer/errors.h"
 #include "trainer/inference.h"
 #include "trainer/provenance/run_history.h"
 #include "trainer/provenance/run_origin.h"
@@ -38,16 +38,6 @@ RunConfig with_third_stage(const std::string& directory) {
 std::string read_file(const std::string& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-template <class Call>
-std::string refusal(const Call& call) {
-  try {
-    call();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "";
 }
 
 // A finished run.
