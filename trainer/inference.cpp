@@ -18,23 +18,6 @@
 namespace espalier {
 namespace {
 
-struct FoundObjective {
-  const StageConfig* stage;
-  const ObjectiveConfig* objective;
-};
-
-// The last one of a kind in the stages that the checkpoint has come to.
-FoundObjective last_of_kind(const InferenceRun& run, const std::string& kind) {
-  for (int64_t i = run.stage_index; i >= 0; --i) {
-    const StageConfig& stage = run.config->stages[static_cast<size_t>(i)];
-    for (const ObjectiveConfig& objective : stage.objectives) {
-      if (objective.kind == kind) return {&stage, &objective};
-    }
-  }
-  throw ConfigError(run.checkpoint.path + " has trained no objective of kind " + kind +
-                    ": the run has not come to it yet, or its config has none");
-}
-
 // The stage that trained each model last, among those the checkpoint has come to.
 std::vector<int64_t> last_stages(const InferenceRun& run) {
   std::vector<int64_t> chosen;
@@ -77,6 +60,17 @@ void check_objectives(const InferenceRun& run, const EvaluationChoice& choice,
 }
 
 }  // namespace
+
+AskedObjective last_of_kind(const InferenceRun& run, const std::string& kind) {
+  for (int64_t i = run.stage_index; i >= 0; --i) {
+    const StageConfig& stage = run.config->stages[static_cast<size_t>(i)];
+    for (const ObjectiveConfig& objective : stage.objectives) {
+      if (objective.kind == kind) return {&stage, &objective};
+    }
+  }
+  throw ConfigError(run.checkpoint.path + " has trained no objective of kind " + kind +
+                    ": the run has not come to it yet, or its config has none");
+}
 
 InferenceRun load_for_inference(const InferenceRequest& request) {
   const std::string checkpoint = chosen_checkpoint(request.run, request.checkpoint);
@@ -123,7 +117,7 @@ std::vector<StageEvaluation> evaluate_run(const InferenceRun& run, const Evaluat
 }
 
 std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images) {
-  const FoundObjective found = last_of_kind(run, "caption");
+  const AskedObjective found = last_of_kind(run, "caption");
   auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
   const int64_t branch = model.module()->branch_index(found.objective->settings->branch_name());
   return write_captions(model, branch, images);
@@ -131,7 +125,7 @@ std::vector<std::string> caption_images(const InferenceRun& run, const std::vect
 
 std::vector<Image> draw_texts(const InferenceRun& run, const std::vector<std::string>& texts,
                               uint64_t seed) {
-  const FoundObjective found = last_of_kind(run, "draw");
+  const AskedObjective found = last_of_kind(run, "draw");
   auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
   const auto& settings = settings_as<DrawSettings>(found.objective->settings);
   return draw_pictures(model, model.module()->branch_index(settings.branch), texts,

@@ -52,6 +52,14 @@ struct StageEvaluation {
 // The final evaluations, on the test split. ConfigError for a stage that the run has not come to.
 std::vector<StageEvaluation> evaluate_run(const InferenceRun& run, const EvaluationChoice& choice);
 
+// The last objective of a kind in the stages that the checkpoint has come to, and its model.
+// ConfigError when there is none.
+struct AskedObjective {
+  const StageConfig* stage = nullptr;
+  const ObjectiveConfig* objective = nullptr;
+};
+AskedObjective last_of_kind(const InferenceRun& run, const std::string& kind);
+
 // One caption per image, through the branch of the run's last objective of kind "caption".
 // ConfigError when the run has none, or has not come to it.
 std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images);

@@ -62,11 +62,27 @@ Stage::Stage(NamedThings& things, const StageConfig& config, bool for_training)
   }
   collect_losses();
   collect_groups();
+  require_passes();
   freeze();
+  split_by_schedule();
 }
 
 Stage::~Stage() {
+  for (ParameterGroup& group : groups_) {
+    for (at::Tensor& parameter : group.parameters) parameter.set_requires_grad(true);
+  }
   for (at::Tensor& parameter : frozen_) parameter.set_requires_grad(true);
+}
+
+void Stage::require_passes() const {
+  if (config_.tokens_per_pass == 0) return;
+  for (size_t i = 0; i < objectives_.size(); ++i) {
+    if (objectives_[i]->can_split()) continue;
+    throw ConfigError("stage." + config_.name +
+                      ".tokens_per_pass = " + std::to_string(config_.tokens_per_pass) +
+                      ": objective " + config_.objectives[i].name +
+                      " takes a micro-batch as a whole; leave it out, or lower micro_batch_size");
+  }
 }
 
 void Stage::collect_losses() {
@@ -121,24 +137,26 @@ void Stage::collect_groups() {
   }
 }
 
-// A pattern fits the name of a parameter, or its group's name, a dot and that.
+void Stage::require_used(const std::vector<bool>& used, const std::vector<std::string>& patterns,
+                         const std::string& setting) const {
+  const auto idle = std::find(used.begin(), used.end(), false);
+  if (idle == used.end()) return;
+  throw ConfigError("stage." + config_.name + "." + setting + ": \"" +
+                    patterns[static_cast<size_t>(idle - used.begin())] +
+                    "\" fits no parameter of model." + config_.trains);
+}
+
 void Stage::freeze() {
   std::vector<bool> used(config_.freeze.size(), false);
-  const size_t prefix = model_prefix(config_.trains).size();
   std::vector<std::string> left;
   size_t index = 0, trained = 0;
   for (ParameterGroup& group : groups_) {
     std::vector<at::Tensor> kept;
     for (at::Tensor& parameter : group.parameters) {
       const std::string& full = parameter_names_[index++];
-      const std::string name = full.starts_with("model/") ? full.substr(prefix) : full;
       bool is_frozen = false;
       for (size_t p = 0; p < config_.freeze.size(); ++p) {
-        const std::string& pattern = config_.freeze[p];
-        if (!fits_pattern(pattern, name) && !fits_pattern(pattern, group.name + "." + name)) {
-          continue;
-        }
-        is_frozen = used[p] = true;
+        if (fits_parameter(config_.freeze[p], group.name, full)) is_frozen = used[p] = true;
       }
       if (is_frozen) {
         frozen_.push_back(parameter);
@@ -153,15 +171,40 @@ void Stage::freeze() {
     group.parameters = std::move(kept);
   }
   parameter_names_ = std::move(left);
-  const auto idle = std::find(used.begin(), used.end(), false);
-  if (idle != used.end()) {
-    const std::string& pattern = config_.freeze[static_cast<size_t>(idle - used.begin())];
-    throw ConfigError("stage." + config_.name + ".freeze: \"" + pattern +
-                      "\" fits no parameter of model." + config_.trains);
-  }
+  require_used(used, config_.freeze, "freeze");
   if (trained == 0) {
     throw ConfigError("stage." + config_.name + ".freeze leaves nothing to train of model." +
                       config_.trains);
+  }
+}
+
+void Stage::split_by_schedule() {
+  const std::vector<FreezeSpan> spans =
+      parse_freeze_spans(config_.freeze_schedule, "stage." + config_.name + ".freeze_schedule");
+  ScheduledGroups cut = cut_by_schedule(groups_, parameter_names_, spans);
+  require_used(cut.used, config_.freeze_schedule, "freeze_schedule");
+  groups_ = std::move(cut.groups);
+  parameter_names_ = std::move(cut.names);
+  spans_of_ = std::move(cut.spans);
+  for (std::vector<size_t>& reached : groups_of_) {
+    std::vector<size_t> now;
+    for (const size_t g : reached)
+      now.insert(now.end(), cut.became[g].begin(), cut.became[g].end());
+    reached = std::move(now);
+  }
+}
+
+bool Stage::is_frozen(size_t group, int64_t step) const {
+  const auto& spans = spans_of_[group];
+  return std::any_of(spans.begin(), spans.end(),
+                     [&](const FreezeSpan& span) { return span.covers(step); });
+}
+
+void Stage::begin_step(int64_t step) {
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (spans_of_[g].empty()) continue;
+    const bool trains = !is_frozen(g, step);
+    for (at::Tensor& parameter : groups_[g].parameters) parameter.set_requires_grad(trains);
   }
 }
 
@@ -170,7 +213,7 @@ std::vector<bool> Stage::groups_in_step(int64_t step) const {
   const std::vector<bool> runs = plan_.runs_in(step);
   for (size_t i = 0; i < runs.size(); ++i) {
     if (!runs[i]) continue;
-    for (const size_t group : groups_of_[i]) active[group] = true;
+    for (const size_t group : groups_of_[i]) active[group] = !is_frozen(group, step);
   }
   return active;
 }
@@ -179,7 +222,7 @@ std::vector<bool> Stage::groups_in_slot(const SlotBatch& batch) const {
   std::vector<bool> used(groups_.size(), false);
   for (const auto& part : batch.parts) {
     for (const size_t group : groups_of_[static_cast<size_t>(part->turn.objective)]) {
-      used[group] = true;
+      used[group] = !is_frozen(group, part->turn.step);
     }
   }
   return used;
@@ -190,9 +233,41 @@ double Stage::share_of_step(const StageLoss& loss, int64_t step) const {
   return static_cast<double>(plan_.slots_in(loss.objective, step)) / expected;
 }
 
-SlotBatch Stage::load(int64_t step, int64_t slot) {
+SlotBatch Stage::load(int64_t step, int64_t slot) { return load_turns(plan_.turns(step, slot)); }
+
+std::vector<SlotBatch> Stage::load_passes(int64_t step, int64_t slot) {
+  std::vector<SlotBatch> passes;
+  cut_into_passes(plan_.turns(step, slot), passes);
+  return passes;
+}
+
+// What does not fit is loaded again in halves: reading a sample costs little beside training on it,
+// and only whoever reads it knows how many tokens it has.
+void Stage::cut_into_passes(const std::vector<Turn>& turns, std::vector<SlotBatch>& passes) {
+  SlotBatch batch = load_turns(turns);
+  double tokens = 0;
+  for (const auto& part : batch.parts) tokens += part->positions;
+  std::vector<Turn> first, second;
+  for (const Turn& turn : turns) {
+    Turn& half = first.emplace_back(turn);
+    half.samples = (turn.samples + 1) / 2;
+    if (half.samples == turn.samples) continue;
+    Turn& rest = second.emplace_back(turn);
+    rest.samples -= half.samples;
+    rest.skipped += half.samples;
+  }
+  const int64_t most = config_.tokens_per_pass;
+  if (most == 0 || tokens <= static_cast<double>(most) || second.empty()) {
+    passes.push_back(std::move(batch));
+    return;
+  }
+  cut_into_passes(first, passes);
+  cut_into_passes(second, passes);
+}
+
+SlotBatch Stage::load_turns(const std::vector<Turn>& turns) {
   SlotBatch batch;
-  for (const Turn& turn : plan_.turns(step, slot)) {
+  for (const Turn& turn : turns) {
     batch.parts.push_back(objectives_[static_cast<size_t>(turn.objective)]->load(turn));
     batch.parts.back()->turn = turn;
   }

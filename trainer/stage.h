@@ -11,6 +11,7 @@
 #include "trainer/models/model.h"
 #include "trainer/named/named_things.h"
 #include "trainer/objectives/objective.h"
+#include "trainer/update/freeze_schedule.h"
 #include "trainer/update/step_plan.h"
 
 namespace espalier {
@@ -44,15 +45,18 @@ class Stage {
   const StepPlan& plan() const { return plan_; }
 
   // What the optimizer updates, in a fixed order: the model's groups, then each objective's own.
-  // Frozen parameters are left out.
+  // Frozen parameters are left out; those that a schedule freezes are groups of their own, so that
+  // a group is either trained in a step or not, and what ranks exchange has one order.
   const std::vector<ParameterGroup>& parameter_groups() const { return groups_; }
   // As they are called in a checkpoint, in the order of the groups.
   const std::vector<std::string>& parameter_names() const { return parameter_names_; }
   const std::vector<std::string>& frozen_names() const { return frozen_names_; }
   const std::vector<StageLoss>& losses() const { return losses_; }
 
-  // By group: whether any slot of the step, on any rank, reaches it.
+  // By group: whether any slot of the step, on any rank, reaches it, and it is not frozen then.
   std::vector<bool> groups_in_step(int64_t step) const;
+  // Before the forward passes of a step: what is frozen then takes no gradients.
+  void begin_step(int64_t step);
   std::vector<bool> groups_in_slot(const SlotBatch& batch) const;
   // What a loss counts in this step: the slots its objective gets, over those it gets on average.
   // So the mean over steps does not depend on how many slots a step has.
@@ -61,6 +65,9 @@ class Stage {
   // Pure function of (seed, step, slot), slot in [0, slots), so that the world size never changes
   // the data. Called on the prefetch thread.
   SlotBatch load(int64_t step, int64_t slot);
+  // The same in as many passes as it takes for none to have more than tokens_per_pass, but for a
+  // single sample that has. Their losses and gradients add up to those of load().
+  std::vector<SlotBatch> load_passes(int64_t step, int64_t slot);
   // Adds the slot's targets to `counts`, by loss.
   void count_targets(const SlotBatch& batch, std::vector<double>& counts) const;
   // By loss the sum over this slot's targets, undefined where it has none.
@@ -86,7 +93,15 @@ class Stage {
  private:
   void collect_losses();
   void collect_groups();
+  void require_passes() const;
+  SlotBatch load_turns(const std::vector<Turn>& turns);
+  void cut_into_passes(const std::vector<Turn>& turns, std::vector<SlotBatch>& passes);
   void freeze();
+  void split_by_schedule();
+  // ConfigError naming the first pattern that was not used.
+  void require_used(const std::vector<bool>& used, const std::vector<std::string>& patterns,
+                    const std::string& setting) const;
+  bool is_frozen(size_t group, int64_t step) const;
   int64_t loss_index(int64_t objective, const std::string& loss) const;
 
   NamedThings& things_;
@@ -98,6 +113,7 @@ class Stage {
   std::vector<ParameterGroup> groups_;
   std::vector<std::string> parameter_names_;
   std::vector<std::vector<size_t>> groups_of_;  // by objective: indices of groups that it reaches
+  std::vector<std::vector<FreezeSpan>> spans_of_;  // by group
   std::vector<at::Tensor> frozen_;
   std::vector<std::string> frozen_names_;
 };

@@ -92,7 +92,11 @@ class StageTrial {
   }
 
   void train_slot(int64_t step, int64_t slot) {
-    SlotBatch batch = stage_.load(step, slot);
+    stage_.begin_step(step);
+    for (SlotBatch& pass : stage_.load_passes(step, slot)) train_pass(pass);
+  }
+
+  void train_pass(SlotBatch& batch) {
     batch.upload.send();
     std::vector<double> targets(stage_.losses().size(), 0.0);
     stage_.count_targets(batch, targets);

@@ -76,7 +76,8 @@ std::vector<Turn> Validation::turns(const Part& part, int64_t max_samples) const
                      .slot_number = t,
                      .earlier = t,
                      .in_step = 1,
-                     .samples = samples});
+                     .samples = samples,
+                     .of_slot = samples});
   }
   return turns;
 }

@@ -22,6 +22,8 @@ void declare_checkpoint_commands(CLI::App& app, Command& chosen) {
                                      "Averaged weights (default: where the run keeps them)");
   command->add_flag("--raw", arguments->raw, "The weights themselves, not their averages")
       ->excludes(averages);
+  command->add_option("--decoder", arguments->decoder,
+                      "A text branch: with its trunk an ordinary Qwen2 or Llama for transformers");
   command
       ->add_option("--max-shard-size", arguments->max_shard_size,
                    "Several files where one would be larger: 4GB, 500MB, 2GiB")

@@ -3,6 +3,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commit.h"
 #include "launch/protocol/failure_class.h"
+#include "trainer/export/decoder_export.h"
 #include "trainer/export/run_export.h"
 #include "trainer/export/weight_shards.h"
 
@@ -17,7 +18,8 @@ int run_checkpoint_export(const ExportArguments& arguments) {
   request.max_shard_bytes = parse_size(arguments.max_shard_size, "--max-shard-size");
   request.to = arguments.to;
   request.commit = commit_of_program();
-  const ExportResult result = export_run(request);
+  const ExportResult result =
+      arguments.decoder.empty() ? export_run(request) : export_decoder(request, arguments.decoder);
   std::fprintf(stderr, "using %s\n", result.checkpoint.c_str());
   for (const auto& file : result.files) std::printf("%s/%s\n", arguments.to.c_str(), file.c_str());
   std::printf("%lld tensors, %.1f MB\n", static_cast<long long>(result.tensors),

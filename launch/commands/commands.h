@@ -66,6 +66,8 @@ struct ExportArguments {
   CheckpointArguments checkpoint;
   bool averages = false, raw = false;  // neither: averages where there are any
   std::string max_shard_size = "4GB";
+  std::string
+      decoder;  // a text branch to write as an ordinary decoder; "" = all models as they are
   std::string to;
 };
 int run_checkpoint_export(const ExportArguments& arguments);
@@ -94,6 +96,7 @@ struct CaptionArguments {
   std::string run;
   CheckpointArguments checkpoint;
   std::vector<std::string> images;
+  std::string jsonl;  // a file of {"image": PATH}, "-" = standard input; "" = none
   std::vector<std::string> sets;
   bool as_json = false;
 };
@@ -103,6 +106,7 @@ struct DrawArguments {
   std::string run;
   CheckpointArguments checkpoint;
   std::vector<std::string> texts;
+  std::string jsonl;  // a file of {"text": TEXT}, "-" = standard input; "" = none
   std::vector<std::string> sets;
   std::string out = ".";
   uint64_t seed = 1;
@@ -111,6 +115,25 @@ struct DrawArguments {
   bool as_json = false;
 };
 int run_draw(const DrawArguments& arguments);
+
+struct ChatArguments {
+  std::string run;
+  CheckpointArguments checkpoint;
+  std::vector<std::string> sets;
+  std::string out = ".";
+  uint64_t seed = 1;
+  int zoom = 4;
+};
+int run_chat(const ChatArguments& arguments);
+
+struct ForwardArguments {
+  std::string folder;           // of Hugging Face
+  std::string inputs, outputs;  // safetensors
+  bool backward = false, train = false, hidden_states = false;
+  std::string dtype = "float32";
+  std::string device = "cpu";
+};
+int run_forward_check(const ForwardArguments& arguments);
 
 struct InspectArguments {
   std::vector<std::string> inputs;  // one config, one episode data set, or shards

@@ -7,6 +7,31 @@
 #include "launch/commands/declare.h"
 
 namespace espalier {
+namespace {
+
+void declare_forward(CLI::App& app, Command& chosen) {
+  auto forward = std::make_shared<ForwardArguments>();
+  auto* command = app.add_subcommand(
+      "forward", "One pass of a Hugging Face folder's model, to compare with the reference");
+  command->add_option("MODEL_DIR", forward->folder, "Folder with config.json and safetensors")
+      ->required();
+  command->add_option("--inputs", forward->inputs, "Safetensors: input_ids, labels, …")->required();
+  command->add_option("--outputs", forward->outputs, "Safetensors to write: logits, loss, …")
+      ->required();
+  command->add_flag("--backward", forward->backward, "Gradients of the loss too: grad.PARAMETER");
+  command->add_flag("--train", forward->train, "As in training, not as in evaluation");
+  command->add_flag("--hidden-states", forward->hidden_states,
+                    "Hidden states at every depth too: hidden_states.K");
+  command->add_option("--dtype", forward->dtype, "Type of the products")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--device", forward->device, "Where it runs")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command->callback([&chosen, forward] { chosen = [=] { return run_forward_check(*forward); }; });
+}
+
+}  // namespace
 
 void declare_data_and_config(CLI::App& app, Command& chosen) {
   auto inspect = std::make_shared<InspectArguments>();
@@ -32,6 +57,8 @@ void declare_data_and_config(CLI::App& app, Command& chosen) {
       ->allow_extra_args(false);
   command->add_option("--out", mask->out, "FILE.png: a picture; FILE.safetensors: the matrix");
   command->callback([&chosen, mask] { chosen = [=] { return run_mask(*mask); }; });
+
+  declare_forward(app, chosen);
 
   auto key = std::make_shared<std::string>();
   auto markdown = std::make_shared<bool>(false);

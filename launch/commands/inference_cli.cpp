@@ -8,6 +8,27 @@
 #include "launch/commands/declare.h"
 
 namespace espalier {
+namespace {
+
+void declare_chat(CLI::App& app, Command& chosen) {
+  auto chat = std::make_shared<ChatArguments>();
+  auto* command =
+      app.add_subcommand("chat", "Talk to a run: show pictures, ask about them, have it draw");
+  command->add_option("RUN", chat->run, "Run directory")->required();
+  add_checkpoint_options(command, &chat->checkpoint);
+  command->add_option("--out", chat->out, "Folder for drawings")->capture_default_str();
+  command->add_option("--seed", chat->seed, "Random seed of the first drawing")
+      ->capture_default_str();
+  command->add_option("--zoom", chat->zoom, "Enlarge every pixel of a drawing")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->add_option("--set", chat->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->callback([&chosen, chat] { chosen = [=] { return run_chat(*chat); }; });
+}
+
+}  // namespace
 
 void declare_inference_commands(CLI::App& app, Command& chosen) {
   auto evaluate = std::make_shared<EvaluateArguments>();
@@ -25,9 +46,14 @@ void declare_inference_commands(CLI::App& app, Command& chosen) {
       ->allow_extra_args(false);
   command->callback([&chosen, evaluate] { chosen = [=] { return run_evaluate(*evaluate); }; });
 
+  declare_chat(app, chosen);
+
   auto caption = std::make_shared<CaptionArguments>();
   command = app.add_subcommand("caption", "Name what is in images");
-  command->add_option("IMAGE", caption->images, "PNG or JPEG files")->required();
+  command->add_option("IMAGE", caption->images, "PNG, JPEG or WebP files");
+  command->add_option("--jsonl", caption->jsonl,
+                      "File with a line {\"image\": PATH} for each (- = standard input); answers "
+                      "are such lines");
   command->add_option("--run", caption->run, "Run directory")->required();
   add_checkpoint_options(command, &caption->checkpoint);
   command->add_option("--set", caption->sets, "Override a setting")
@@ -38,7 +64,10 @@ void declare_inference_commands(CLI::App& app, Command& chosen) {
 
   auto draw = std::make_shared<DrawArguments>();
   command = app.add_subcommand("draw", "Draw images from names");
-  command->add_option("TEXT", draw->texts, "What to draw")->required();
+  command->add_option("TEXT", draw->texts, "What to draw");
+  command->add_option("--jsonl", draw->jsonl,
+                      "File with a line {\"text\": TEXT} for each (- = standard input); answers "
+                      "are such lines");
   command->add_option("--run", draw->run, "Run directory")->required();
   add_checkpoint_options(command, &draw->checkpoint);
   command

@@ -1,13 +1,12 @@
-#include <cctype>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
+#include <iostream>
 
 #include <nlohmann/json.hpp>
 
-#include "data/images/contact_sheet.h"
 #include "data/images/image_codec.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/drawing_files.h"
 #include "launch/protocol/failure_class.h"
 #include "launch/worker/progress.h"
 #include "trainer/errors.h"
@@ -15,7 +14,6 @@
 #include "trainer/record/json_text.h"
 
 namespace espalier {
-namespace fs = std::filesystem;
 using nlohmann::json;
 
 namespace {
@@ -37,39 +35,49 @@ struct Answer {
   std::string image, text;
 };
 
-// A line each, or a list of objects.
-void print_answers(const std::vector<Answer>& answers, const char* text_key, bool as_json) {
+enum class AnswerForm { kLines, kList, kJsonLines };
+
+AnswerForm form_of(const std::string& jsonl, bool as_json) {
+  if (!jsonl.empty()) return AnswerForm::kJsonLines;
+  return as_json ? AnswerForm::kList : AnswerForm::kLines;
+}
+
+void print_answers(const std::vector<Answer>& answers, const char* text_key, AnswerForm form) {
   json all = json::array();
   for (const Answer& answer : answers) {
     all.push_back({{"image", answer.image}, {text_key, answer.text}});
-    if (!as_json) std::printf("%s\t%s\n", answer.image.c_str(), answer.text.c_str());
-  }
-  if (as_json) std::printf("%s\n", json_text(all, 2).c_str());
-}
-
-// "red apple!" -> "red-apple"
-std::string file_stem(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (std::isalnum(static_cast<unsigned char>(c))) {
-      out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    } else if (!out.empty() && out.back() != '-') {
-      out += '-';
+    if (form == AnswerForm::kLines) {
+      std::printf("%s\t%s\n", answer.image.c_str(), answer.text.c_str());
+    } else if (form == AnswerForm::kJsonLines) {
+      std::printf("%s\n", json_text(all.back(), -1).c_str());
     }
   }
-  while (!out.empty() && out.back() == '-') out.pop_back();
-  return out.empty() ? "drawing" : out.substr(0, 80);
+  if (form == AnswerForm::kList) std::printf("%s\n", json_text(all, 2).c_str());
 }
 
-// "red-apple.png" in the folder, or where that is taken "red-apple-0002.png" and so on.
-std::string free_path(const std::string& folder, const std::string& stem) {
-  std::string path = folder + "/" + stem + ".png";
-  for (int number = 2; fs::exists(path); ++number) {
-    std::string digits = std::to_string(number);
-    digits.insert(0, digits.size() < 4 ? 4 - digits.size() : 0, '0');
-    path = folder + "/" + stem + "-" + digits + ".png";
+// The words of the command line, then `key` of every line of a JSONL file. ConfigError naming the
+// line that is not as it should be, and where there is nothing at all.
+std::vector<std::string> asked_for(std::vector<std::string> words, const std::string& jsonl,
+                                   const char* key) {
+  std::ifstream file;
+  if (!jsonl.empty() && jsonl != "-") {
+    file.open(jsonl);
+    if (!file) throw ConfigError("--jsonl " + jsonl + ": cannot be read");
   }
-  return path;
+  std::istream& in = jsonl == "-" ? std::cin : file;
+  int number = 0;
+  for (std::string line; !jsonl.empty() && std::getline(in, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const json value = json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!value.is_object() || !value.contains(key) || !value[key].is_string()) {
+      throw ConfigError(jsonl + ":" + std::to_string(number) + ": expected {\"" + key +
+                        "\": \"…\"}, got " + line.substr(0, 60));
+    }
+    words.push_back(value[key].get<std::string>());
+  }
+  if (words.empty()) throw ConfigError(std::string("nothing to do: give ") + key + "s, or --jsonl");
+  return words;
 }
 
 }  // namespace
@@ -99,34 +107,31 @@ int run_evaluate(const EvaluateArguments& arguments) {
 
 int run_caption(const CaptionArguments& arguments) {
   std::vector<Image> images;
-  for (const auto& path : arguments.images) images.push_back(read_image_file(path));
+  const auto paths = asked_for(arguments.images, arguments.jsonl, "image");
+  for (const auto& path : paths) images.push_back(read_image_file(path));
   const auto captions = caption_images(load(arguments), images);
   std::vector<Answer> answers;
-  for (size_t i = 0; i < captions.size(); ++i)
-    answers.push_back({arguments.images[i], captions[i]});
-  print_answers(answers, "caption", arguments.as_json);
+  for (size_t i = 0; i < captions.size(); ++i) answers.push_back({paths[i], captions[i]});
+  print_answers(answers, "caption", form_of(arguments.jsonl, arguments.as_json));
   return kExitDone;
 }
 
 int run_draw(const DrawArguments& arguments) {
   std::vector<std::string> texts;
-  for (const auto& text : arguments.texts) {
+  for (const auto& text : asked_for(arguments.texts, arguments.jsonl, "text")) {
     texts.insert(texts.end(), static_cast<size_t>(arguments.copies), text);
   }
   const auto images = draw_texts(load(arguments), texts, arguments.seed);
-  std::error_code error;
-  fs::create_directories(arguments.out, error);
-  if (error) throw ConfigError(arguments.out + " cannot be written: " + error.message());
+  make_drawing_folder(arguments.out);
   std::vector<Answer> answers;
   for (size_t i = 0; i < images.size(); ++i) {
     const auto copy = i % static_cast<size_t>(arguments.copies);
-    std::string name = file_stem(texts[i]);
-    if (arguments.copies > 1) name += "-" + std::to_string(copy + 1);
-    const std::string path = free_path(arguments.out, name);
-    write_png(path, contact_sheet({{images[i]}}, {arguments.zoom, 0}));
+    const std::string more = arguments.copies > 1 ? "-" + std::to_string(copy + 1) : "";
+    const std::string path =
+        write_drawing(arguments.out, texts[i], more, images[i], arguments.zoom);
     answers.push_back({path, texts[i]});
   }
-  print_answers(answers, "text", arguments.as_json);
+  print_answers(answers, "text", form_of(arguments.jsonl, arguments.as_json));
   return kExitDone;
 }
 

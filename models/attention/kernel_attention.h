@@ -13,6 +13,7 @@ struct AttentionHeads {
   int64_t head_dim = 0;
 
   int64_t row_width() const { return (heads + 2 * kv_heads) * head_dim; }
+  bool operator==(const AttentionHeads&) const = default;
 };
 
 // Rows of heads, one for each query or row of a mask; views, dense in the last dimension.

@@ -22,13 +22,17 @@ struct BranchOptions {
   std::string name;  // part of the parameters' names; no dots
   int64_t layers = 2;
   BranchHead head = BranchHead::kText;
+  // Sizes of its layers; 0 = as in the trunk. Heads keep the trunk's width.
+  int64_t width = 0, heads = 0, kv_heads = 0, feed_forward_width = 0;
 };
 
-// What the model is like that a branch grows from; the same for all of its branches.
+// What a branch is built for.
 struct BranchShape {
-  TransformerBlockOptions block;
+  int64_t trunk_width = 256;
+  TransformerBlockOptions block;  // of the branch
   DepthTransformerOptions depth;
   int64_t vocabulary_size = 1024;
+  bool has_text_head = true;      // of its own; else text is predicted by the embedding
   int64_t semantic_channels = 0;  // of a semantic vector per image position, 0 = none
 };
 
@@ -41,10 +45,14 @@ class BranchImpl : public torch::nn::Module {
 
   const BranchOptions& options() const { return options_; }
 
+  // What the trunk hands over, as the first layer takes it: brought to the branch's width.
+  Residual enter(Residual residual);
+
   Projector semantic_projector{nullptr};  // text with semantic_channels only
+  Linear entry{nullptr};                  // where the branch is of another width than the trunk
   torch::nn::ModuleList layers;           // of TransformerBlock
   RmsNorm norm{nullptr};
-  Linear text_head{nullptr};        // text only
+  Linear text_head{nullptr};        // text with a head of its own only
   DepthTransformer depth{nullptr};  // codes only
 
  private:

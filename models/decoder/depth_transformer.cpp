@@ -20,7 +20,8 @@ DepthTransformerImpl::DepthTransformerImpl(const DepthTransformerOptions& option
   for (int64_t i = 0; i < options.layers; ++i) blocks_->push_back(TransformerBlock(block));
   norm_ = register_module("norm", RmsNorm(options.width, options.norm_epsilon));
   register_module("heads", heads_);
-  for (int64_t i = 0; i < options.stages; ++i) {
+  const int64_t classifiers = options.has_shared_classifier ? 1 : options.stages;
+  for (int64_t i = 0; i < classifiers; ++i) {
     heads_->push_back(Linear(options.width, options.codebook_size));
   }
 }
@@ -51,6 +52,9 @@ at::Tensor DepthTransformerImpl::forward(const at::Tensor& hidden, const at::Ten
     residual = block->as<TransformerBlock>()->forward(residual, mask, RotaryTable{});
   }
   const at::Tensor y = norm_->forward(residual);
+  if (options_.has_shared_classifier) {
+    return heads_[0]->as<Linear>()->forward(y).view({stages, positions, options_.codebook_size});
+  }
   std::vector<at::Tensor> logits;
   for (int64_t stage = 0; stage < stages; ++stage) {
     logits.push_back(heads_[static_cast<size_t>(stage)]->as<Linear>()->forward(

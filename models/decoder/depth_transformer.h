@@ -19,14 +19,16 @@ struct DepthTransformerOptions {
   int64_t feed_forward_width = 352;
   int64_t stages = 4;  // codes per image position
   int64_t codebook_size = 256;
+  bool has_shared_classifier = false;  // one for all stages, where they share a codebook
   double norm_epsilon = 1e-6;
 };
 
 // Head of a branch for codes: predicts the residual codes of an image position one after the
 // other. For hidden state h and code vectors e_1..e_D the inputs are u_0 = W_h h and
 // u_d = W_e (e_1 + .. + e_d), d = 1..D-1; causal layers over these D tokens; a classifier per
-// stage, since every stage has its own codebook (VILA-U's depth transformer, with plain-width
-// heads). Rows are stage-major: (D * M, ...), row d * M + m for stage d of position m.
+// stage, since every stage has its own codebook, or one for all as in VILA-U, whose depth
+// transformer this is with heads of plain width. Rows are stage-major: (D * M, ...), row d * M + m
+// for stage d of position m.
 class DepthTransformerImpl : public torch::nn::Module {
  public:
   explicit DepthTransformerImpl(const DepthTransformerOptions& options);

@@ -28,10 +28,12 @@ TransformerBlockImpl::TransformerBlockImpl(const TransformerBlockOptions& option
   attention_norm = register_module("attention_norm", RmsNorm(width, options.norm_epsilon));
   query_key_value = register_module("query_key_value",
                                     Linear(width, heads.row_width(), options.query_key_value_bias));
-  attention_out = register_module("attention_out", Linear(attended, width));
+  attention_out =
+      register_module("attention_out", Linear(attended, width, options.attention_out_bias));
   feed_forward_norm = register_module("feed_forward_norm", RmsNorm(width, options.norm_epsilon));
-  gate_up = register_module("gate_up", Linear(width, 2 * options.feed_forward_width));
-  down = register_module("down", Linear(options.feed_forward_width, width));
+  const int64_t inner = options.feed_forward_width;
+  gate_up = register_module("gate_up", Linear(width, 2 * inner, options.feed_forward_bias));
+  down = register_module("down", Linear(inner, width, options.feed_forward_bias));
   // Layers add to one stream: a smaller start keeps its size in bounds, whatever the depth.
   const torch::NoGradGuard no_grad;
   attention_out->weight.mul_(0.5);

@@ -16,7 +16,11 @@ struct TransformerBlockOptions {
   AttentionHeads heads;
   int64_t feed_forward_width = 704;
   bool query_key_value_bias = false;
+  bool attention_out_bias = false;
+  bool feed_forward_bias = false;
   double norm_epsilon = 1e-6;
+
+  bool operator==(const TransformerBlockOptions&) const = default;
 };
 
 // The residual stream between layers: `x` in fp32 and the last layer's output `delta`, which the

@@ -19,15 +19,20 @@ struct YModelOptions {
   int64_t width = 256;
   int64_t heads = 4;
   int64_t kv_heads = 4;
+  int64_t head_dim = 0;  // 0 = width / heads
   int64_t feed_forward_width = 704;
-  int64_t trunk_layers = 4;
+  int64_t trunk_layers = 4;             // the fork layer: layers after it are a branch's
   std::vector<BranchOptions> branches;  // at least one; names differ
   bool query_key_value_bias = false;
-  double rotary_base = 10000.0;
+  bool attention_out_bias = false;
+  bool feed_forward_bias = false;
+  bool has_tied_text_head = false;  // text is predicted by the embedding of text
+  RotaryOptions rotary = {};
   double norm_epsilon = 1e-6;
   int64_t longest_sequence = 256;  // tokens: rows of the rotary table
   int64_t vocabulary_size = 1024;
-  int64_t image_positions = 64;
+  int64_t padding_id = -1;  // a text token whose embedding is not learned by reading it; -1 = none
+  int64_t image_positions = 64;   // 0 = text only
   int64_t code_channels = 32;     // of a code vector of the image tokenizer
   int64_t semantic_channels = 0;  // of a semantic vector per position, 0 = none
   int64_t stages = 4;             // codes per position that branches with a codes head predict
@@ -36,7 +41,12 @@ struct YModelOptions {
   int64_t depth_heads = 4;
   int64_t depth_layers = 2;
   int64_t depth_feed_forward_width = 352;
+  bool depth_shared_classifier = false;
 };
+
+// Layers of the trunk, and of one of its branches.
+TransformerBlockOptions trunk_block(const YModelOptions& options);
+TransformerBlockOptions branch_block(const YModelOptions& options, const BranchOptions& branch);
 
 // Packed sequences of text and image tokens. Row i of the matrix is source `sources[i]` of the list
 // [begin of image, end of image, text tokens.., image positions..].
@@ -62,7 +72,8 @@ constexpr int64_t kFirstText = 2;  // followed by the text tokens, then the imag
 // sum of their code vectors; where a sequence is only read, the projection of its branch of their
 // semantic vectors is added, which a sequence that is being drawn cannot have.
 //
-// The layers of a later branch that is as deep as the first one start as a copy of the first one's.
+// Layers and norm of a later branch of the first one's depth and sizes start as a copy of the first
+// one's, so at first all of these compute the same.
 class YModelImpl : public torch::nn::Module {
  public:
   explicit YModelImpl(const YModelOptions& options);
@@ -72,8 +83,12 @@ class YModelImpl : public torch::nn::Module {
   // Throws c10::Error naming the branches there are.
   int64_t branch_index(const std::string& name) const;
 
-  // Hidden states of all rows after the branch's final norm, (N, width) in the compute type.
+  // Hidden states of all rows after the branch's final norm, (N, width of the branch) in the
+  // compute type.
   at::Tensor hidden(const TokenRows& rows, int64_t branch);
+  // At every depth: the embeddings, then after each layer; the last after the final norm, as
+  // hidden() returns it, in place of the last layer's.
+  std::vector<at::Tensor> hidden_states(const TokenRows& rows, int64_t branch);
   at::Tensor embed(const TokenRows& rows, int64_t branch);  // (N, width) fp32
   // The heads, for rows of hidden states of their branch; throw where the branch has the other.
   at::Tensor text_logits(const at::Tensor& hidden_ND, int64_t branch);
@@ -94,7 +109,7 @@ class YModelImpl : public torch::nn::Module {
 
  private:
   BranchImpl& branch_at(int64_t branch) const;
-  BranchShape branch_shape() const;
+  void build_branch(torch::nn::Module& group, const BranchOptions& branch);
 
   YModelOptions options_;
   RotaryTable rotary_;
@@ -103,6 +118,7 @@ class YModelImpl : public torch::nn::Module {
   Projector projector_{nullptr};
   torch::nn::ModuleList trunk_;
   std::vector<Branch> branches_;
+  Linear tied_text_head_{nullptr};  // of the embedding's weight; no module of its own
 };
 TORCH_MODULE(YModel);
 

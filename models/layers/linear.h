@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include <torch/torch.h>
 
@@ -12,6 +13,8 @@ namespace espalier {
 class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in_features, int64_t out_features, bool with_bias = false);
+  // Of a weight that is another module's parameter: it has none itself.
+  explicit LinearImpl(at::Tensor shared_weight) : weight(std::move(shared_weight)) {}
 
   at::Tensor forward(const at::Tensor& x);
 

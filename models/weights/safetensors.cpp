@@ -2,230 +2,29 @@
 
 #include <ATen/ops/empty.h>
 
-#include <algorithm>
-#include <array>
-#include <cstdint>
-#include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "models/errors.h"
+#include "models/weights/safetensors_layout.h"
 
 namespace espalier {
 namespace {
 
-// The reference implementation's limit: a header longer than this is an attack or an accident.
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
-constexpr size_t kLengthBytes = 8;
-constexpr size_t kMaxJsonDepth = 4;
-
-struct DtypeName {
-  const char* name;
-  at::ScalarType type;
-};
-constexpr std::array<DtypeName, 15> kDtypes = {{{"BOOL", at::kBool},
-                                                {"U8", at::kByte},
-                                                {"I8", at::kChar},
-                                                {"I16", at::kShort},
-                                                {"U16", at::kUInt16},
-                                                {"I32", at::kInt},
-                                                {"U32", at::kUInt32},
-                                                {"I64", at::kLong},
-                                                {"U64", at::kUInt64},
-                                                {"F8_E4M3", at::kFloat8_e4m3fn},
-                                                {"F8_E5M2", at::kFloat8_e5m2},
-                                                {"F16", at::kHalf},
-                                                {"BF16", at::kBFloat16},
-                                                {"F32", at::kFloat},
-                                                {"F64", at::kDouble}}};
-
 [[noreturn]] void fail(const std::string& path, const std::string& problem) {
   throw WeightsError(path + ": " + problem);
-}
-
-struct Entry {
-  std::string name;
-  at::ScalarType type = at::kFloat;
-  std::vector<int64_t> shape;
-  uint64_t begin = 0;
-  uint64_t end = 0;
-};
-
-struct Header {
-  std::vector<Entry> entries;  // in file order
-  TextMap metadata;
-  uint64_t data_start = 0;
-};
-
-// nlohmann keeps the last of two equal keys without a word; the format forbids them. A pass of its
-// own, because parse() with a callback looks through all tensors again at the end of each.
-class KeyCheck : public nlohmann::json_sax<nlohmann::json> {
- public:
-  explicit KeyCheck(const std::string& path) : path_(path) {}
-
-  bool start_object(size_t /*elements*/) override { return open(); }
-  bool end_object() override { return close(); }
-  bool start_array(size_t /*elements*/) override { return open(); }
-  bool end_array() override { return close(); }
-  bool key(std::string& text) override {
-    if (keys_.back().insert(text).second) return true;
-    fail(path_, "the header names \"" + text + "\" twice");
-  }
-  bool null() override { return true; }
-  bool boolean(bool /*value*/) override { return true; }
-  bool number_integer(number_integer_t /*value*/) override { return true; }
-  bool number_unsigned(number_unsigned_t /*value*/) override { return true; }
-  bool number_float(number_float_t /*value*/, const std::string& /*text*/) override { return true; }
-  bool string(std::string& /*value*/) override { return true; }
-  bool binary(nlohmann::json::binary_t& /*value*/) override { return true; }
-  bool parse_error(size_t /*at*/, const std::string& /*token*/,
-                   const nlohmann::json::exception& error) override {
-    fail(path_, std::string("the header is not JSON (") + error.what() + ")");
-  }
-
- private:
-  bool open() {
-    if (keys_.size() > kMaxJsonDepth)
-      fail(path_, "the header is nested too deeply for safetensors");
-    keys_.emplace_back();
-    return true;
-  }
-  bool close() {
-    keys_.pop_back();
-    return true;
-  }
-
-  const std::string& path_;
-  std::vector<std::set<std::string>> keys_;  // of the objects that are open
-};
-
-nlohmann::json parse_strictly(const std::string& path, const std::string& text) {
-  KeyCheck check(path);
-  nlohmann::json::sax_parse(text, &check);
-  return nlohmann::json::parse(text);
-}
-
-at::ScalarType dtype_from_name(const std::string& path, const std::string& tensor,
-                               const std::string& name) {
-  for (const DtypeName& dtype : kDtypes) {
-    if (name == dtype.name) return dtype.type;
-  }
-  fail(path, "tensor \"" + tensor + "\" has dtype " + name + ", which is not supported");
-}
-
-const char* dtype_to_name(at::ScalarType type) {
-  for (const DtypeName& dtype : kDtypes) {
-    if (type == dtype.type) return dtype.name;
-  }
-  throw WeightsError(std::string("safetensors cannot hold dtype ") + c10::toString(type));
-}
-
-Entry read_entry(const std::string& path, const std::string& name, const nlohmann::json& value) {
-  Entry entry;
-  entry.name = name;
-  try {
-    entry.type = dtype_from_name(path, name, value.at("dtype").get<std::string>());
-    uint64_t bytes = c10::elementSize(entry.type);
-    auto strides = static_cast<int64_t>(bytes);
-    for (const nlohmann::json& dimension : value.at("shape")) {
-      if (!dimension.is_number_unsigned()) fail(path, "tensor \"" + name + "\" has a bad shape");
-      const auto size = dimension.get<uint64_t>();
-      // Beside a dimension of 0 the others still make strides.
-      if (size > INT64_MAX ||
-          __builtin_mul_overflow(strides, std::max<int64_t>(1, static_cast<int64_t>(size)),
-                                 &strides) ||
-          __builtin_mul_overflow(bytes, size, &bytes)) {
-        fail(path, "tensor \"" + name + "\" has a shape that overflows");
-      }
-      entry.shape.push_back(static_cast<int64_t>(size));
-    }
-    const nlohmann::json& offsets = value.at("data_offsets");
-    if (offsets.size() != 2 || !offsets.at(0).is_number_unsigned() ||
-        !offsets.at(1).is_number_unsigned()) {
-      fail(path, "tensor \"" + name + "\" has bad data_offsets");
-    }
-    entry.begin = offsets.at(0).get<uint64_t>();
-    entry.end = offsets.at(1).get<uint64_t>();
-    if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
-      fail(path, "tensor \"" + name + "\" has " + std::to_string(bytes) +
-                     " bytes by its shape but another number by its data_offsets");
-    }
-  } catch (const nlohmann::json::exception& error) {
-    fail(path, "tensor \"" + name + "\" is described wrongly (" + error.what() + ")");
-  }
-  return entry;
-}
-
-void check_layout(const std::string& path, Header& header, uint64_t file_bytes) {
-  std::sort(header.entries.begin(), header.entries.end(), [](const Entry& a, const Entry& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
-  uint64_t position = 0;
-  for (const Entry& entry : header.entries) {
-    if (entry.begin != position) {
-      fail(path, "a hole or an overlap before the data of tensor \"" + entry.name + "\"");
-    }
-    position = entry.end;
-  }
-  if (header.data_start + position != file_bytes) {
-    fail(path, "holds " + std::to_string(file_bytes) + " bytes where its header asks for " +
-                   std::to_string(header.data_start + position) +
-                   "; the file is cut short or damaged, fetch or write it again");
-  }
-}
-
-Header read_header(const std::string& path, std::ifstream& file) {
-  if (!file) fail(path, "cannot be opened for reading");
-  file.seekg(0, std::ios::end);
-  const auto file_bytes = static_cast<uint64_t>(file.tellg());
-  file.seekg(0);
-  std::array<unsigned char, kLengthBytes> prefix{};
-  file.read(reinterpret_cast<char*>(prefix.data()), kLengthBytes);
-  uint64_t length = 0;
-  for (size_t i = kLengthBytes; i-- > 0;) length = length << 8 | prefix[i];
-  if (!file || length > kMaxHeaderBytes || length + kLengthBytes > file_bytes) {
-    fail(path, "is not a safetensors file (no valid header length)");
-  }
-  std::string text(length, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(length));
-  if (!file || text.empty() || text[0] != '{') fail(path, "is not a safetensors file (no header)");
-
-  Header header;
-  header.data_start = kLengthBytes + length;
-  const nlohmann::json json = parse_strictly(path, text);
-  for (const auto& [name, value] : json.items()) {
-    if (name != "__metadata__") {
-      header.entries.push_back(read_entry(path, name, value));
-      continue;
-    }
-    if (!value.is_object()) fail(path, "__metadata__ is not an object");
-    for (const auto& [key, text_value] : value.items()) {
-      if (!text_value.is_string()) fail(path, "__metadata__ may hold strings only");
-      header.metadata[key] = text_value.get<std::string>();
-    }
-  }
-  check_layout(path, header, file_bytes);
-  return header;
-}
-
-std::string shape_text(const at::Tensor& tensor) {
-  std::string text = "[";
-  for (const int64_t size : tensor.sizes()) {
-    text += (text.size() > 1 ? "," : "") + std::to_string(size);
-  }
-  return text + "]";
 }
 
 }  // namespace
 
 TensorMap read_safetensors(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  const Header header = read_header(path, file);
+  const SafetensorsLayout header = read_safetensors_layout(path, file);
   TensorMap tensors;
-  for (const Entry& entry : header.entries) {
+  for (const SafetensorsEntry& entry : header.entries) {
     at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.type));
     file.seekg(static_cast<std::streamoff>(header.data_start + entry.begin));
     file.read(static_cast<char*>(tensor.data_ptr()),
@@ -238,7 +37,7 @@ TensorMap read_safetensors(const std::string& path) {
 
 TextMap read_safetensors_metadata(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  return read_header(path, file).metadata;
+  return read_safetensors_layout(path, file).metadata;
 }
 
 std::string safetensors_header(const TensorMap& tensors, const TextMap& metadata) {
@@ -247,15 +46,15 @@ std::string safetensors_header(const TensorMap& tensors, const TextMap& metadata
   uint64_t position = 0;
   for (const auto& [name, tensor] : tensors) {
     const uint64_t end = position + tensor.nbytes();
-    json[name] = {{"dtype", dtype_to_name(tensor.scalar_type())},
+    json[name] = {{"dtype", safetensors_dtype(tensor.scalar_type())},
                   {"shape", tensor.sizes().vec()},
                   {"data_offsets", {position, end}}};
     position = end;
   }
   std::string text = json.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  std::string bytes(kLengthBytes, '\0');
-  for (size_t i = 0; i < kLengthBytes; ++i) {
+  std::string bytes(kSafetensorsLengthBytes, '\0');
+  for (size_t i = 0; i < kSafetensorsLengthBytes; ++i) {
     bytes[i] = static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i) & 0xff);
   }
   return bytes + text;
@@ -294,8 +93,8 @@ void copy_tensors(const TensorMap& source, const TensorMap& target, const std::s
     if (found == source.end()) {
       report("\"" + name + "\" is missing");
     } else if (found->second.sizes() != tensor.sizes()) {
-      report("\"" + name + "\" is " + shape_text(found->second) + ", the model has " +
-             shape_text(tensor));
+      report("\"" + name + "\" is " + shape_text(found->second.sizes().vec()) + ", the model has " +
+             shape_text(tensor.sizes().vec()));
     }
   }
   for (const auto& [name, tensor] : source) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "real_things.h"
+#include "refusal.h"
 #include "toy_room.h"
 #include "trainer/errors.h"
 
@@ -55,6 +56,58 @@ TEST(Stages, ThatTrainOneModelResumeBitForBitInsideEach) {
   train_toy(resumed, 1);
   EXPECT_EQ(first_difference(newest_tensors(straight.directory), newest_tensors(resumed.directory)),
             "");
+}
+
+// One stage of both branches; the trunk is frozen at first, the left branch in the middle.
+RunConfig scheduled(const std::string& directory, int64_t steps = 9) {
+  return toy_config(directory, steps, {},
+                    {"stage.first.freeze_schedule=[\"trunk.*: 0-3\", \"left.*: 3-6\"]",
+                     "checkpoint.every_steps=1", "checkpoint.keep=100"});
+}
+
+TEST(FreezeSchedule, KeepsWhatFitsBitForBitInItsStepsAndTrainsItInTheOthers) {
+  for (const int world : {1, 2}) {
+    const RunConfig config = scheduled(fresh_directory("run"));
+    train_toy(config, world);
+    const auto at = [&](int64_t step, const std::string& name) {
+      return newest_tensors(config.directory + "/checkpoints/step-000000000" + std::to_string(step))
+          .at("model/one/" + name);
+    };
+    EXPECT_TRUE(at(1, "trunk.weight").equal(at(3, "trunk.weight"))) << world;
+    EXPECT_FALSE(at(3, "trunk.weight").equal(at(4, "trunk.weight"))) << world;
+    EXPECT_FALSE(at(2, "left.weight").equal(at(3, "left.weight"))) << world;
+    EXPECT_TRUE(at(3, "left.weight").equal(at(6, "left.weight"))) << world;
+    EXPECT_FALSE(at(6, "left.weight").equal(at(7, "left.weight"))) << world;
+    EXPECT_FALSE(at(4, "trunk.weight").equal(at(6, "trunk.weight"))) << world;
+  }
+}
+
+TEST(FreezeSchedule, IsTheSameOnAnyNumberOfRanksAndAfterAPauseInsideOfIt) {
+  const RunConfig straight = scheduled(fresh_directory("straight"));
+  const RunConfig resumed = scheduled(fresh_directory("resumed"));
+  const auto one = train_toy(straight, 1).losses;
+  train_toy(resumed, 1, 2);
+  train_toy(resumed, 1, 3);  // at 5
+  train_toy(resumed, 1);
+  EXPECT_EQ(first_difference(newest_tensors(straight.directory), newest_tensors(resumed.directory)),
+            "");
+  const auto two = train_toy(scheduled(fresh_directory("two")), 2).losses;
+  for (const auto& [step, loss] : one) EXPECT_NEAR(two.at(step), loss, 1e-4) << step;
+}
+
+TEST(FreezeSchedule, RefusesPatternsThatFitNothingAndStepsThatAreNone) {
+  const auto refused = [](const std::string& schedule) {
+    return refusal([&] {
+      train_toy(toy_config(fresh_directory("run"), 2, {},
+                           {"stage.first.freeze_schedule=[\"" + schedule + "\"]"}),
+                1);
+    });
+  };
+  EXPECT_NE(refused("trnk.*: 0-3").find("stage.first.freeze_schedule: \"trnk.*: 0-3\" fits no"),
+            std::string::npos);
+  for (const char* wrong : {"trunk.*", "trunk.*: 3", "trunk.*: 5-5", "trunk.*: a-b", ": 0-3"}) {
+    EXPECT_NE(refused(wrong).find("write it like \"trunk.*: 0-200\""), std::string::npos) << wrong;
+  }
 }
 
 // Two stages that train the tokenizer and two that train the decoder, the last one with the trunk

@@ -105,6 +105,7 @@ struct OptimizerConfig {
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double weight_decay = 0.05;
+  std::vector<std::string> rate_factors;
   std::vector<std::string> no_decay = {"*embedding*", "*image_marks", "*position", "*mask_token"};
   double clip_norm = 1.0;
 };
@@ -122,9 +123,11 @@ struct StageConfig {
   std::string name;
   std::string trains;
   std::vector<std::string> freeze;
+  std::vector<std::string> freeze_schedule;
   int64_t steps = 1000;
   int64_t batch_size = 96;
   int64_t micro_batch_size = 16;
+  int64_t tokens_per_pass = 0;
   std::string precision = "fp32";
   double ema_decay = 0.0;
   int64_t early_stop_patience = 0;

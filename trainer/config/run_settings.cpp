@@ -235,6 +235,10 @@ void declare_optimizer(SettingsScope s, OptimizerConfig& o) {
          .min = 0,
          .max = 10,
          .also = {"wd", "decay"}});
+  s.add("rate_factors", o.rate_factors,
+        {.help = "Other learning rates by name, each PATTERN: FACTOR of the rate; the first that "
+                 "fits counts: [\"trunk.*: 0.1\", \"*embedding*: 0.5\"].",
+         .also = {"lr_groups", "param_groups", "lr_scale", "layer_decay"}});
   s.add("no_decay", o.no_decay,
         {.help = "Matrices without decay, by name: tables of learned vectors, of which a step "
                  "touches few."});
@@ -246,20 +250,7 @@ void declare_optimizer(SettingsScope s, OptimizerConfig& o) {
                   "gradient_clip_val"}});
 }
 
-void declare_stage(SettingsScope s, StageConfig& stage) {
-  s.add("trains", stage.trains,
-        {.help = "Name of the model whose weights the stage updates.", .also = {"model"}});
-  s.add("freeze", stage.freeze,
-        {.help = "Parameters of that model, or of an objective's own, that stay as they are, by "
-                 "pattern: trunk.*, masked_patches.*. Codebooks are no parameters.",
-         .also = {"frozen"}});
-  s.add("steps", stage.steps,
-        {.help = "Updates of the weights.",
-         .unit = "steps",
-         .min = 1,
-         .max = kManySteps,
-         .also = {"epochs", "epoch", "num_epochs", "num_train_epochs", "max_steps", "iterations",
-                  "iters", "max_iters", "train_steps", "total_steps"}});
+void declare_batches(SettingsScope& s, StageConfig& stage) {
   s.add("batch_size", stage.batch_size,
         {.help = "Samples per step over all ranks; a multiple of micro_batch_size x ranks.",
          .unit = "samples",
@@ -273,6 +264,37 @@ void declare_stage(SettingsScope s, StageConfig& stage) {
          .max = 1e6,
          .also = {"micro_batch", "per_device_train_batch_size", "local_batch_size",
                   "gradient_accumulation_steps", "grad_accum"}});
+  s.add(
+      "tokens_per_pass", stage.tokens_per_pass,
+      {.help = "A micro-batch of more tokens is computed in several passes of at most so many, "
+               "which bounds memory and changes no sum; a single longer sample is a pass of its "
+               "own; 0 = always in one.",
+       .unit = "tokens",
+       .min = 0,
+       .max = 1e9,
+       .also = {"token_budget", "max_tokens_per_batch", "expected_num_tokens", "max_num_tokens"}});
+}
+
+void declare_stage(SettingsScope s, StageConfig& stage) {
+  s.add("trains", stage.trains,
+        {.help = "Name of the model whose weights the stage updates.", .also = {"model"}});
+  s.add("freeze", stage.freeze,
+        {.help = "Parameters of that model, or of an objective's own, that stay as they are, by "
+                 "pattern: trunk.*, masked_patches.*. Codebooks are no parameters.",
+         .also = {"frozen"}});
+  s.add(
+      "freeze_schedule", stage.freeze_schedule,
+      {.help = "The same for some steps of the stage, each PATTERN: FROM-TO, so that others train "
+               "before or after: [\"trunk.*: 0-200\", \"branch.generation.*: 500-\"].",
+       .also = {"unfreeze", "unfreeze_at"}});
+  s.add("steps", stage.steps,
+        {.help = "Updates of the weights.",
+         .unit = "steps",
+         .min = 1,
+         .max = kManySteps,
+         .also = {"epochs", "epoch", "num_epochs", "num_train_epochs", "max_steps", "iterations",
+                  "iters", "max_iters", "train_steps", "total_steps"}});
+  declare_batches(s, stage);
   s.add("precision", stage.precision,
         {.help = "bf16 = matrix products in bfloat16, weights and sums in fp32; auto = bf16 where "
                  "the device multiplies it faster than fp32.",

@@ -20,7 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_of_an_export(const std::string& name) {
-  return name == "config.json" || name == "model.safetensors.index.json" ||
+  return name == "config.json" || name == "tokenizer.json" ||
+         name == "model.safetensors.index.json" ||
          (name.starts_with("model") && name.ends_with(".safetensors"));
 }
 

@@ -1,10 +1,15 @@
 #include "trainer/models/y_decoder.h"
 
+#include <filesystem>
+
 #include <spdlog/spdlog.h>
 
 #include "data/text/utf8.h"
+#include "models/hugging_face/decoder_names.h"
+#include "models/hugging_face/weight_folder.h"
+#include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
-#include "trainer/models/divides.h"
+#include "trainer/host/collective_text.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/seeded_start.h"
 #include "trainer/named/named_things.h"
@@ -15,16 +20,23 @@ namespace {
 
 constexpr int64_t kMarks = 8;  // begin and end of image, task tokens
 
-YModelOptions module_options(const YDecoderSettings& settings, const ImageTokenizerOptions& image,
+YModelOptions module_options(const YDecoderSettings& settings, const NamedThings& things,
+                             const std::string& where, const ImageTokenizerOptions& image,
                              const TextVocabulary& text) {
-  YModelOptions o = settings.options;
-  for (const auto& branch : settings.branches) {
-    o.branches.push_back({.name = branch.name,
-                          .layers = branch.layers,
-                          .head = branch.head == "text" ? BranchHead::kText : BranchHead::kCodes});
-  }
+  YModelOptions o = settings.resolve(where, kept_backbone(things.config(), where));
   o.longest_sequence = image.positions() + 2 * settings.max_text_tokens + kMarks;  // and an answer
-  o.vocabulary_size = text.size();
+  if (o.vocabulary_size == 0) o.vocabulary_size = text.size();
+  if (o.vocabulary_size < text.size()) {
+    throw ConfigError(where + ": the text tokenizer \"" + settings.text + "\" has " +
+                      std::to_string(text.size()) + " tokens, the embedding " +
+                      std::to_string(o.vocabulary_size) + " rows" +
+                      (settings.backbone.empty()
+                           ? "; raise " + where + ".vocabulary_size"
+                           : ", as " + settings.backbone +
+                                 "/config.json "
+                                 "says in vocab_size; use the tokenizer of that "
+                                 "folder"));
+  }
   o.image_positions = image.positions();
   o.code_channels = image.latent_channels;
   o.semantic_channels = image.semantic_channels();
@@ -33,131 +45,23 @@ YModelOptions module_options(const YDecoderSettings& settings, const ImageTokeni
   return o;
 }
 
-void declare_trunk(SettingsScope& scope, YModelOptions& o) {
-  scope.add("width", o.width,
-            {.help = "Width of trunk and branches.",
-             .unit = "channels",
-             .min = 8,
-             .max = 65536,
-             .also = {"dim", "d_model", "hidden_size", "n_embd", "embed_dim"}});
-  scope.add("heads", o.heads,
-            {.help = "Attention heads; must divide the width.",
-             .unit = "heads",
-             .min = 1,
-             .max = 1024,
-             .also = {"n_head", "num_heads", "num_attention_heads"}});
-  scope.add("kv_heads", o.kv_heads,
-            {.help = "Heads of keys and values; must divide the heads.",
-             .unit = "heads",
-             .min = 1,
-             .max = 1024,
-             .also = {"n_kv_head", "num_key_value_heads"}});
-  scope.add("feed_forward_width", o.feed_forward_width,
-            {.help = "Inner width of the gated feed-forward of a layer.",
-             .unit = "channels",
-             .min = 8,
-             .max = 262144,
-             .also = {"ffn_dim", "d_ff", "intermediate_size", "mlp_dim"}});
-  scope.add("trunk_layers", o.trunk_layers,
-            {.help = "Layers that all tasks share.",
-             .unit = "layers",
-             .min = 0,
-             .max = 1000,
-             .also = {"layers", "n_layer", "num_layers", "num_hidden_layers", "depth"}});
-}
-
-void declare_depth(SettingsScope& scope, YModelOptions& o) {
-  scope.add("depth_width", o.depth_width,
-            {.help = "Width of the depth transformer over the codes of one position.",
-             .unit = "channels",
-             .min = 8,
-             .max = 65536});
-  scope.add("depth_heads", o.depth_heads,
-            {.help = "Attention heads of the depth transformer; must divide depth_width.",
-             .unit = "heads",
-             .min = 1,
-             .max = 1024});
-  scope.add("depth_layers", o.depth_layers,
-            {.help = "Layers of the depth transformer.", .unit = "layers", .min = 1, .max = 1000});
-  scope.add("depth_feed_forward_width", o.depth_feed_forward_width,
-            {.help = "Inner width of the feed-forward of the depth transformer.",
-             .unit = "channels",
-             .min = 8,
-             .max = 262144});
-}
-
-// Of one layer: queries, keys and values, what they become, and the gated feed-forward.
-double layer_numbers(double width, double key_width, double feed_forward_width) {
-  return width * (2 * width + 2 * key_width + 3 * feed_forward_width);
-}
-
-// Without embeddings and heads.
-double least_numbers(const ModelConfig& config) {
-  const auto& settings = settings_as<YDecoderSettings>(config.settings);
-  const YModelOptions& o = settings.options;
-  const auto width = static_cast<double>(o.width), depth = static_cast<double>(o.depth_width);
-  const double keys = width / static_cast<double>(o.heads) * static_cast<double>(o.kv_heads);
-  auto layers = static_cast<double>(o.trunk_layers);
-  double numbers = width * width;  // the projector of image positions
-  for (const auto& branch : settings.branches) {
-    layers += static_cast<double>(branch.layers);
-    if (branch.head != "codes") continue;
-    numbers += static_cast<double>(o.depth_layers) *
-               layer_numbers(depth, depth, static_cast<double>(o.depth_feed_forward_width));
-  }
-  return numbers + layers * layer_numbers(width, keys, static_cast<double>(o.feed_forward_width));
+// Collective. The run keeps what says the sizes of its weights, so that it can be asked without the
+// backbone.
+void keep_backbone_config(NamedThings& things, const std::string& backbone,
+                          const std::string& kept) {
+  namespace fs = std::filesystem;
+  on_rank_0(things.comm(), [&] {
+    if (fs::is_directory(things.config().directory) && !fs::exists(kept + "/config.json")) {
+      fs::create_directories(kept);
+      replace_durably(kept + "/config.json", read_text_file(backbone + "/config.json"));
+    }
+    return std::string();
+  });
 }
 
 }  // namespace
 
 std::string branch_group(const std::string& branch) { return "branch." + branch; }
-
-void YDecoderSettings::declare(SettingsScope scope) {
-  scope.add("image_tokenizer", image_tokenizer,
-            {.help = "Name of the model whose codes it reads and draws, frozen."});
-  scope.add("text", text, {.help = "Name of the text tokenizer."});
-  scope.add("max_text_tokens", max_text_tokens,
-            {.help = "Longest text, read or written; a sequence has a question and an answer.",
-             .unit = "tokens",
-             .min = 8,
-             .max = 1e6,
-             .also = {"seq_len", "max_length", "max_len", "context_length", "block_size"}});
-  declare_trunk(scope, options);
-  declare_depth(scope, options);
-  for (BranchSettings& branch : branches) {
-    SettingsScope below = scope.below("branch").below(branch.name);
-    below.add("layers", branch.layers,
-              {.help = "Layers after the fork.", .unit = "layers", .min = 0, .max = 1000});
-    below.add("head", branch.head,
-              {.help = "What it predicts: text tokens, or the codes of an image.",
-               .choices = {"text", "codes"}});
-  }
-}
-
-void YDecoderSettings::add_part(const std::string& table, const std::string& name) {
-  if (table == "branch") branches.push_back({.name = name});
-}
-
-void YDecoderSettings::validate(const RunConfig& config, const std::string& where) const {
-  const ModelConfig& tokenizer = config.model_named(image_tokenizer, where + ".image_tokenizer");
-  if (tokenizer.kind != "residual_image_tokenizer") {
-    throw ConfigError(where + ".image_tokenizer = \"" + image_tokenizer +
-                      "\": that model is of kind " + tokenizer.kind +
-                      ", which has no image codes; residual_image_tokenizer has");
-  }
-  config.text_named(text, where + ".text");
-  if (branches.empty()) {
-    throw ConfigError(where + " has no branch; add a table [" + where + ".branch.NAME]");
-  }
-  check_divides(where, "width", options.width, "heads", options.heads, /*into_even_parts=*/true);
-  check_divides(where, "heads", options.heads, "kv_heads", options.kv_heads);
-  check_divides(where, "depth_width", options.depth_width, "depth_heads", options.depth_heads,
-                /*into_even_parts=*/true);
-}
-
-int64_t YDecoderSettings::image_size(const RunConfig& config) const {
-  return config.model_named(image_tokenizer, "image_tokenizer").settings->image_size(config);
-}
 
 YDecoder::YDecoder(const ModelConfig& config, NamedThings& things)
     : name_(config.name),
@@ -167,9 +71,17 @@ YDecoder::YDecoder(const ModelConfig& config, NamedThings& things)
           image_tokenizer_name_, "model." + config.name + ".image_tokenizer")),
       text_(things.text(settings_as<YDecoderSettings>(config.settings).text)),
       max_text_tokens_(settings_as<YDecoderSettings>(config.settings).max_text_tokens) {
-  const SeededStart seeded(static_cast<uint64_t>(things.config().seed));
-  module_ = YModel(module_options(settings_as<YDecoderSettings>(config.settings),
-                                  image_tokenizer_.options(), text_));
+  const auto& settings = settings_as<YDecoderSettings>(config.settings);
+  const std::string where = "model." + config.name;
+  {
+    const SeededStart seeded(static_cast<uint64_t>(things.config().seed));
+    module_ = YModel(module_options(settings, things, where, image_tokenizer_.options(), text_));
+  }
+  if (!settings.backbone.empty() && things.is_for_training()) {
+    WeightFolder weights(settings.backbone);
+    load_decoder(weights, module_);
+    keep_backbone_config(things, settings.backbone, kept_backbone(things.config(), where));
+  }
   module_->to(device_);
   state_changed();
 }
@@ -259,7 +171,11 @@ void add_y_decoder(Registry& registry) {
             const auto& settings = settings_as<YDecoderSettings>(model.settings);
             require_image_size(config, settings.image_tokenizer, data, asked_by);
           },
-      .least_numbers = least_numbers});
+      .least_numbers =
+          [](const ModelConfig& model) {
+            const auto& settings = settings_as<YDecoderSettings>(model.settings);
+            return least_numbers(settings.resolve("model." + model.name, ""));
+          }});
 }
 
 }  // namespace espalier

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "models/decoder/y_model.h"
-#include "trainer/config/kind_settings.h"
 #include "trainer/models/model.h"
+#include "trainer/models/y_decoder_settings.h"
 #include "trainer/named/image_codes.h"
 #include "trainer/named/text_vocabulary.h"
 
@@ -16,26 +16,6 @@ namespace espalier {
 class NamedThings;
 class ResidualImageTokenizer;
 struct ModelConfig;
-
-// [model.NAME] of kind "y_decoder"; its branches are [model.NAME.branch.BRANCH].
-struct YDecoderSettings : KindSettings {
-  struct BranchSettings {
-    std::string name;
-    int64_t layers = 2;
-    std::string head = "text";
-  };
-
-  std::string image_tokenizer;
-  std::string text;
-  int64_t max_text_tokens = 64;
-  YModelOptions options;  // of the module; sizes of text and images follow from what it reads
-  std::vector<BranchSettings> branches;
-
-  void declare(SettingsScope scope) override;
-  int64_t image_size(const RunConfig& config) const override;
-  void add_part(const std::string& table, const std::string& name) override;
-  void validate(const RunConfig& config, const std::string& where) const override;
-};
 
 // UniFork's decoder as a model of a run: a shared trunk, then a branch per task, over sequences of
 // text and of images in the codes of a frozen image tokenizer.

@@ -29,8 +29,9 @@ std::vector<std::vector<int32_t>> write_answers(YDecoder& model, int64_t branch,
   return continue_text(model.module(), branch, rows, tokens.end, max_tokens);
 }
 
-std::vector<std::string> write_captions(YDecoder& model, int64_t branch,
-                                        const std::vector<Image>& images) {
+std::vector<std::string> write_about(YDecoder& model, int64_t branch,
+                                     const std::vector<int64_t>& prompt,
+                                     const std::vector<Image>& images) {
   ResidualImageTokenizer& tokenizer = model.image_tokenizer();
   std::vector<Image> fitted;
   for (const Image& image : images) {
@@ -38,13 +39,17 @@ std::vector<std::string> write_captions(YDecoder& model, int64_t branch,
   }
   const ImageCodes codes =
       encode_images(tokenizer.module(), images_to_tensor(fitted).to(model.device()), 1);
-  std::vector<std::string> captions;
-  for (const auto& ids :
-       write_answers(model, branch, {model.text().tokens().caption}, codes.codes[0],
-                     codes.semantics[0], model.max_text_tokens())) {
-    captions.push_back(model.text().decode(ids));
+  std::vector<std::string> texts;
+  for (const auto& ids : write_answers(model, branch, prompt, codes.codes[0], codes.semantics[0],
+                                       model.max_text_tokens())) {
+    texts.push_back(model.text().decode(ids));
   }
-  return captions;
+  return texts;
+}
+
+std::vector<std::string> write_captions(YDecoder& model, int64_t branch,
+                                        const std::vector<Image>& images) {
+  return write_about(model, branch, {model.text().tokens().caption}, images);
 }
 
 at::Tensor draw_codes(YDecoder& model, int64_t branch, const std::vector<std::string>& texts,

@@ -19,6 +19,11 @@ std::vector<std::vector<int32_t>> write_answers(YDecoder& model, int64_t branch,
                                                 const at::Tensor& codes,
                                                 const at::Tensor& semantics, int64_t max_tokens);
 
+// The same as text; images of any size are fitted to the tokenizer's.
+std::vector<std::string> write_about(YDecoder& model, int64_t branch,
+                                     const std::vector<int64_t>& prompt,
+                                     const std::vector<Image>& images);
+
 // One caption per image; images of any size are fitted to the tokenizer's.
 std::vector<std::string> write_captions(YDecoder& model, int64_t branch,
                                         const std::vector<Image>& images);

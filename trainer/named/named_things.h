@@ -38,6 +38,7 @@ class NamedThings {
   const RunConfig& config() const { return config_; }
   Communicator& comm() const { return comm_; }
   at::Device device() const { return device_; }
+  bool is_for_training() const { return for_training_; }
   const WorkListener& on_work() const { return on_work_; }
 
   // With random weights, equal on all ranks, until a checkpoint or a stage changes them.

@@ -75,6 +75,10 @@ class Objective {
   // on the prefetch thread, beside losses().
   virtual std::unique_ptr<ObjectiveBatch> load(const Turn& turn) = 0;
 
+  // Whether load() takes a turn over a part of a micro-batch, and random numbers of a sample do not
+  // depend on which part it is in.
+  virtual bool can_split() const { return false; }
+
   // Runs under the loop's autocast guard; takes part in no collective. The loop divides by the
   // global count of targets, weights, adds and runs backward. Random numbers: from the turn only.
   virtual std::vector<LossTerm> losses(const ObjectiveBatch& batch) = 0;

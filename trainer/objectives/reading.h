@@ -44,6 +44,7 @@ class ReadingObjective : public Objective {
   std::vector<LossSpec> loss_specs() const override { return {{"", weight_}}; }
   std::vector<std::string> parameter_groups_used() const override;
   std::unique_ptr<ObjectiveBatch> load(const Turn& turn) override;
+  bool can_split() const override { return true; }
   std::vector<LossTerm> losses(const ObjectiveBatch& batch) override;
   std::string data_fingerprint() const override;
   int64_t split_size() const override { return train_ == nullptr ? 0 : train_->size(); }

@@ -13,7 +13,9 @@ namespace espalier {
 class SlotDraws {
  public:
   SlotDraws(uint64_t seed, const Turn& turn)
-      : random_(seed, combine_streams(kStream, static_cast<uint64_t>(turn.slot_number))) {}
+      : random_(seed, combine_streams(kStream, static_cast<uint64_t>(turn.slot_number))) {
+    for (int64_t i = 0; i < turn.skipped; ++i) next();
+  }
 
   struct Sample {
     int64_t view = 0;    // 0 .. kViews-1: how the image is shown

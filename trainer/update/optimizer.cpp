@@ -2,13 +2,39 @@
 
 #include <torch/torch.h>
 
+#include "trainer/errors.h"
+#include "trainer/update/freeze_schedule.h"
 #include "trainer/update/name_pattern.h"
 
 namespace espalier {
+namespace {
+
+// Of the first pattern that fits.
+double rate_factor(const std::vector<PatternFactor>& factors, const std::string& group,
+                   const std::string& name, std::vector<bool>& used) {
+  for (size_t f = 0; f < factors.size(); ++f) {
+    if (!fits_parameter(factors[f].pattern, group, name)) continue;
+    used[f] = true;
+    return factors[f].factor;
+  }
+  return 1.0;
+}
+
+}  // namespace
+
+Optimizer::Group::Part& Optimizer::Group::part(bool decays, double rate_factor) {
+  for (Part& each : parts) {
+    if (each.decays == decays && each.rate_factor == rate_factor) return each;
+  }
+  return parts.emplace_back(Part{.decays = decays, .rate_factor = rate_factor});
+}
 
 Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
                      const std::vector<std::string>& names, const OptimizerConfig& config)
     : config_(config) {
+  const std::vector<PatternFactor> factors =
+      parse_pattern_factors(config.rate_factors, "optimizer.rate_factors");
+  std::vector<bool> used(factors.size(), false);
   size_t index = 0;
   for (const ParameterGroup& source : groups) {
     Group& group = groups_.emplace_back();
@@ -16,14 +42,14 @@ Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
     const auto device =
         source.parameters.empty() ? at::Device(at::kCPU) : source.parameters.front().device();
     group.steps = torch::zeros({}, at::TensorOptions(at::kFloat).device(device));
-    group.parts[0].decays = true;
     state_["steps/" + group.name] = group.steps;
     for (const at::Tensor& parameter : source.parameters) {
       TORCH_CHECK(index < names.size(), "more parameters than names: ", names.size());
       // By the name without "model/NAME/".
       const std::string name = names[index].substr(names[index].rfind('/') + 1);
       const bool decays = parameter.dim() >= 2 && !fits_any_pattern(config.no_decay, name);
-      Group::Part& part = group.parts[decays ? 0 : 1];
+      const double factor = rate_factor(factors, source.name, names[index], used);
+      Group::Part& part = group.part(decays, factor);
       part.parameters.push_back(parameter);
       part.means.push_back(torch::zeros_like(parameter, at::MemoryFormat::Preserve));
       part.squares.push_back(torch::zeros_like(parameter, at::MemoryFormat::Preserve));
@@ -31,6 +57,11 @@ Optimizer::Optimizer(const std::vector<ParameterGroup>& groups,
       state_["square/" + names[index]] = part.squares.back();
       ++index;
     }
+  }
+  for (size_t f = 0; f < factors.size(); ++f) {
+    if (used[f]) continue;
+    throw ConfigError("optimizer.rate_factors: \"" + factors[f].pattern +
+                      "\" fits no parameter that the stage trains");
   }
 }
 
@@ -93,10 +124,11 @@ void Optimizer::apply(const std::vector<bool>& active, double learning_rate, con
       std::vector<at::Tensor> grads;
       for (const at::Tensor& parameter : part.parameters) grads.push_back(parameter.grad());
       const std::vector<at::Tensor> steps(part.parameters.size(), group.steps);
-      at::_fused_adamw_(part.parameters, grads, part.means, part.squares, {}, steps, learning_rate,
-                        config_.beta1, config_.beta2, part.decays ? config_.weight_decay : 0.0,
-                        config_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
-                        given(unread.divisor), given(unread.is_idle));
+      at::_fused_adamw_(part.parameters, grads, part.means, part.squares, {}, steps,
+                        learning_rate * part.rate_factor, config_.beta1, config_.beta2,
+                        part.decays ? config_.weight_decay : 0.0, config_.epsilon,
+                        /*amsgrad=*/false, /*maximize=*/false, given(unread.divisor),
+                        given(unread.is_idle));
     }
   }
 }

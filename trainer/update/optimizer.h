@@ -32,14 +32,17 @@ class Optimizer {
 
  private:
   struct Group {
-    // Two fused calls per group: with decay (matrices) and without (biases, norms, scales, and
-    // what config.no_decay names).
+    // One fused call each: with decay (matrices) and without (biases, norms, scales, and what
+    // config.no_decay names), for each factor of the learning rate.
     struct Part {
-      std::vector<at::Tensor> parameters, means, squares;
       bool decays = false;
+      double rate_factor = 1.0;
+      std::vector<at::Tensor> parameters = {}, means = {}, squares = {};
     };
+    Part& part(bool decays, double rate_factor);
+
     std::string name;
-    Part parts[2];
+    std::vector<Part> parts;
     at::Tensor steps;  // fp32 scalar, shared by the parameters of the group
   };
 

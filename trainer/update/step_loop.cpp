@@ -89,6 +89,7 @@ bool StepLoop::step() {
   }
   targets_ = agreed.targets;
   active_ = stage_.groups_in_step(steps_done_);
+  stage_.begin_step(steps_done_);
   clock_.enter(Phase::kForwardBackward);
   forward_backward(batches);
   clock_.enter(Phase::kReduce);
@@ -115,7 +116,9 @@ StepLoop::StepBatches StepLoop::load_step(int64_t step) {
   const int64_t per_rank = stage_.config().slots() / comm_.size();
   StepBatches batches;
   for (int64_t i = 0; i < per_rank; ++i) {
-    batches.push_back(stage_.load(step, comm_.rank() * per_rank + i));
+    for (SlotBatch& pass : stage_.load_passes(step, comm_.rank() * per_rank + i)) {
+      batches.push_back(std::move(pass));
+    }
   }
   return batches;
 }

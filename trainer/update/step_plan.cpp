@@ -84,7 +84,7 @@ std::vector<Turn> StepPlan::turns(int64_t step, int64_t slot) const {
     if (!takes_part(i, number)) continue;
     const int64_t earlier = count_before(i, number);
     turns.push_back({i, step, slot, number, earlier, earlier - count_before(i, first),
-                     slots_in(i, step), samples_});
+                     slots_in(i, step), samples_, 0, samples_});
   }
   return turns;
 }

@@ -14,9 +14,11 @@ struct Turn {
   int64_t earlier = 0;      // turns of this objective before this one, from the first step on
   int64_t of_step = 0;      // turns of this objective before this one, in this step
   int64_t in_step = 0;      // turns of this objective in this step
-  int64_t samples = 0;      // of the micro-batch
+  int64_t samples = 0;      // of the micro-batch, or of this pass over a part of it
+  int64_t skipped = 0;      // samples of the micro-batch in passes before this one
+  int64_t of_slot = 0;      // samples of the whole micro-batch
 
-  int64_t first_sample() const { return earlier * samples; }  // position in its endless stream
+  int64_t first_sample() const { return earlier * of_slot + skipped; }  // in its endless stream
 };
 
 // Which objective trains in which slot of which step: a pure function that every rank computes

@@ -80,7 +80,7 @@ TEST(BatchedAttention, TakesNoMaskInWhichPaddingOrAnotherSequenceWouldBeSeen) {
 // Angles in bfloat16 would turn far tokens elsewhere.
 TEST(Rotary, TurnsInFp32WhateverTheTypeOfTheRows) {
   torch::manual_seed(2);
-  const RotaryTable table = make_rotary_table(4096, 16, 10000.0);
+  const RotaryTable table = make_rotary_table(4096, 16, {});
   const at::Tensor x = torch::randn({4096, 16}).to(at::kBFloat16);
   const at::Tensor exact = rotate(x.to(at::kDouble), table);
   const at::Tensor turned = rotate(x, table);

@@ -76,9 +76,8 @@ TEST_P(PackedAttention, KernelAndComposedFormEqualTheDenseFormWithGradients) {
   torch::manual_seed(11);
   const auto qkv = torch::randn({c.mask.rows(), c.heads.row_width()}).requires_grad_();
   const auto to = torch::randn({c.mask.rows(), c.heads.heads * c.heads.head_dim});
-  const RotaryTable table = c.is_rotated
-                                ? make_rotary_table(c.mask.positions(), c.heads.head_dim, 10000.0)
-                                : RotaryTable{};
+  const RotaryTable table =
+      c.is_rotated ? make_rotary_table(c.mask.positions(), c.heads.head_dim, {}) : RotaryTable{};
   const auto expected = dense_attention(qkv, c.mask, c.heads, table);
   const auto gradient = torch::autograd::grad({expected}, {qkv}, {to})[0];
   for (const auto form : {&packed_attention, &composed_packed_attention}) {

@@ -31,6 +31,68 @@ TEST(Branches, AsDeepAsTheFirstStartWithItsHiddenStatesBitForBit) {
   EXPECT_TRUE(torch::equal(model->hidden(rows, 2), first));
 }
 
+TEST(Branches, OfOtherSizesTakeTheTrunksStreamThroughALayerOfTheirOwn) {
+  YModelOptions options = small_options();
+  options.branches = {{"reading", 2, BranchHead::kText},
+                      {.name = "narrow", .layers = 1, .width = 16, .heads = 1, .kv_heads = 1},
+                      {.name = "drawing",
+                       .layers = 2,
+                       .head = BranchHead::kCodes,
+                       .width = 48,
+                       .heads = 3,
+                       .feed_forward_width = 64}};
+  YModel model(options);
+  Packed packed;
+  packed.add_text({1, 2, 3});
+  packed.mark(kBeginOfImage);
+  packed.add_image(5);
+  packed.end();
+  TokenRows rows = packed.rows();
+  rows.code_sums = torch::randn({5, 8});
+  EXPECT_EQ(model->hidden(rows, 0).sizes(), (std::vector<int64_t>{9, 32}));
+  EXPECT_EQ(model->hidden(rows, 1).sizes(), (std::vector<int64_t>{9, 16}));
+  EXPECT_EQ(model->text_logits(model->hidden(rows, 1), 1).sizes(), (std::vector<int64_t>{9, 40}));
+  const at::Tensor drawn = model->hidden(rows, 2);
+  EXPECT_EQ(model->depth(2)->forward(drawn, {}).sizes(), (std::vector<int64_t>{1, 9, 11}));
+  // Token by token it is the same.
+  KeyValueCache cache(model->cache_layers(2), {0}, 9);
+  const at::Tensor embedded = model->embed(rows, 2);
+  for (int64_t t = 0; t < 9; ++t) {
+    EXPECT_TRUE(torch::allclose(model->step(embedded.narrow(0, t, 1), 2, cache, 1)[0], drawn[t],
+                                1e-4, 1e-5));
+  }
+}
+
+TEST(Branches, PredictTextByTheEmbeddingWhereItIsTied) {
+  YModelOptions options = small_options();
+  options.has_tied_text_head = true;
+  YModel model(options);
+  const at::Tensor hidden = torch::randn({3, 32});
+  const at::Tensor embedding = model->named_parameters()["text_embedding.weight"];
+  const at::Tensor logits = model->text_logits(hidden, kUnderstanding);
+  EXPECT_TRUE(torch::allclose(logits, hidden.mm(embedding.t()), 1e-5, 1e-6));
+  logits.sum().backward();
+  EXPECT_TRUE(embedding.grad().defined());
+  for (const auto& name : model->named_parameters().keys()) {
+    EXPECT_EQ(name.find("text_head"), std::string::npos) << name;
+  }
+  options.branches = {{.name = "narrow", .width = 16, .heads = 1, .kv_heads = 1}};
+  EXPECT_THROW(YModel{options}, c10::Error);
+}
+
+TEST(Branches, HaveTheirHiddenStatesAtEveryDepth) {
+  YModel model(small_options());
+  Packed packed;
+  packed.add_text({1, 2, 3});
+  packed.end();
+  const TokenRows rows = packed.rows();
+  const auto states = model->hidden_states(rows, kGeneration);
+  ASSERT_EQ(states.size(), 5U);  // embeddings, two layers of the trunk, two of the branch
+  EXPECT_TRUE(torch::equal(states.front(), model->embed(rows, kGeneration)));
+  EXPECT_TRUE(torch::equal(states.back(), model->hidden(rows, kGeneration)));
+  EXPECT_TRUE(torch::equal(states[2], model->hidden_states(rows, kUnderstanding)[2]));
+}
+
 // Two branches read and one draws; nothing but their heads may be there at all.
 class ThreeBranches : public ::testing::TestWithParam<std::pair<int64_t, int64_t>> {
  protected:

@@ -66,6 +66,44 @@ TEST_F(YObjectives, ABackwardReachesExactlyTheGroupsOfTheObjectivesInTheSlot) {
   }
 }
 
+TEST_F(YObjectives, PassesUnderABudgetHoldTheSamplesOfTheSlotOnceEachAndAddUpToIt) {
+  for (const int64_t budget : {1, 90, 100000}) {
+    config_.stages[1].tokens_per_pass = budget;
+    Made made(config_, *comm_);
+    for (int64_t slot = 0; slot < 4; ++slot) {
+      const SlotBatch whole = made.stage.load(3, slot);
+      std::vector<double> expected(made.stage.losses().size(), 0.0), counted = expected;
+      made.stage.count_targets(whole, expected);
+      const auto losses = made.stage.compute(whole);
+      std::vector<at::Tensor> sums(losses.size());
+      int64_t samples = 0, passes = 0;
+      for (const SlotBatch& pass : made.stage.load_passes(3, slot)) {
+        ++passes;
+        made.stage.count_targets(pass, counted);
+        const ObjectiveBatch& part = *pass.parts.front();
+        EXPECT_EQ(part.turn.first_sample(), whole.parts.front()->turn.first_sample() + samples);
+        samples += part.turn.samples;
+        if (part.turn.samples > 1) {
+          EXPECT_LE(part.positions, static_cast<double>(budget));
+        }
+        const auto of_pass = made.stage.compute(pass);
+        for (size_t i = 0; i < of_pass.size(); ++i) {
+          if (!of_pass[i].defined()) continue;
+          sums[i] = sums[i].defined() ? sums[i] + of_pass[i] : of_pass[i];
+        }
+      }
+      EXPECT_EQ(samples, config_.stages[1].micro_batch_size);
+      EXPECT_EQ(passes == 1, budget == 100000) << budget;
+      EXPECT_EQ(counted, expected);
+      for (size_t i = 0; i < losses.size(); ++i) {
+        ASSERT_EQ(sums[i].defined(), losses[i].defined());
+        if (!sums[i].defined()) continue;
+        EXPECT_NEAR(sums[i].item<double>() / losses[i].item<double>(), 1.0, 1e-5);
+      }
+    }
+  }
+}
+
 TEST_F(YObjectives, AFreshModelGuessesCodesAndTokensAboutUniformly) {
   Made made(config_, *comm_);
   const auto vocabulary = static_cast<double>(made.y().text().size());

@@ -4,6 +4,7 @@
 #include <torch/optim/adamw.h>
 #include <torch/torch.h>
 
+#include "refusal.h"
 #include "trainer/update/precision.h"
 #include "trainer/update/schedule.h"
 #include "trainer/update/weight_average.h"
@@ -42,6 +43,37 @@ TEST(Optimizer, EqualsAdamWWithDecayOnMatricesOnly) {
   }
   EXPECT_TRUE(torch::allclose(matrix, peer_matrix, 1e-5, 1e-7));
   EXPECT_TRUE(torch::allclose(bias, peer_bias, 1e-5, 1e-7));
+}
+
+TEST(Optimizer, LearnsByTheFactorOfTheFirstPatternThatFits) {
+  OptimizerConfig config = config_without_clipping();
+  config.weight_decay = 0;
+  config.rate_factors = {"trunk.0.*: 0.5", "trunk.*: 0.1", "side.*: 0"};
+  const std::vector<std::string> names = {"model/y/trunk.0.weight", "model/y/trunk.1.weight",
+                                          "model/y/other.weight", "model/y/another.weight"};
+  std::vector<at::Tensor> all;
+  for (size_t i = 0; i < names.size(); ++i) all.push_back(parameter({12}));
+  Optimizer optimizer({{"main", {all[0], all[1], all[2]}}, {"side", {all[3]}}}, names, config);
+  const at::Tensor before = all[0].detach().clone();
+  for (at::Tensor& each : all) each.mutable_grad() = torch::ones({12});
+  optimizer.update({true, true}, 0.1, 0.0);
+  const auto moved = [&](size_t i) { return (before - all[i].detach()).mean().item<double>(); };
+  EXPECT_NEAR(moved(2), 0.1, 1e-5);
+  EXPECT_NEAR(moved(0), 0.05, 1e-5);
+  EXPECT_NEAR(moved(1), 0.01, 1e-5);
+  EXPECT_EQ(moved(3), 0);
+}
+
+TEST(Optimizer, RefusesAFactorForNothingAndOneThatIsNone) {
+  OptimizerConfig config;
+  const auto made = [&](const std::string& factor) {
+    config.rate_factors = {factor};
+    return refusal([&] { Optimizer({{"all", {parameter({12})}}}, {"weight"}, config); });
+  };
+  EXPECT_NE(made("wieght: 2").find("\"wieght\" fits no parameter"), std::string::npos);
+  EXPECT_NE(made("weight").find("write it like"), std::string::npos);
+  EXPECT_NE(made("weight: -1").find("no factor of 0 or more"), std::string::npos);
+  EXPECT_EQ(made("all.weight: 2"), "");
 }
 
 TEST(Optimizer, TablesOfLearnedVectorsAreNotDecayed) {

@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "data/order/random.h"
 #include "data/order/sample_order.h"
 #include "models/layers/fused_ops.h"
 #include "trainer/models/residual_image_tokenizer.h"
@@ -10,6 +11,11 @@
 #include "trainer/registry.h"
 
 namespace espalier {
+namespace {
+
+constexpr uint64_t kHiddenStream = 0x68696465;  // nothing else of a run uses it
+
+}  // namespace
 
 void DrawSettings::declare(SettingsScope scope) {
   declare_data(scope);
@@ -25,6 +31,13 @@ void DrawSettings::declare(SettingsScope scope) {
                      "guided.",
              .min = 0,
              .max = 1});
+  scope.add(
+      "hidden_codes", hidden_codes,
+      {.help = "While it trains, each picture's positions are hidden from those after them with "
+               "a probability drawn between 0 and this, so that it draws from the caption and "
+               "not from memory of how pictures go on.",
+       .min = 0,
+       .max = 1});
   scope.add("guidance", sampling.guidance,
             {.help = "Classifier-free guidance of drawing; 1 = off, which halves its cost.",
              .min = 0,
@@ -70,6 +83,23 @@ std::string Draw::data_fingerprint() const {
   return train_ == nullptr ? "" : train_->fingerprint();
 }
 
+// Which positions of a turn's pictures are seen by those after them: a function of the seed and the
+// sample's place in the stream.
+at::Tensor Draw::shown_positions(const Turn& turn) const {
+  const int64_t positions = model_.image_positions() - 1;
+  at::Tensor shown = torch::ones({turn.samples * positions, 1});
+  float* out = shown.data_ptr<float>();
+  for (int64_t i = 0; i < turn.samples; ++i) {
+    CounterRng random(
+        seed_, combine_streams(kHiddenStream, static_cast<uint64_t>(turn.first_sample() + i)));
+    const double hidden = settings_.hidden_codes * random.uniform();
+    for (int64_t p = 0; p < positions; ++p) {
+      if (random.uniform() < hidden) out[i * positions + p] = 0;
+    }
+  }
+  return shown;
+}
+
 std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   auto batch = std::make_unique<DrawBatch>();
   const SequenceTokens& tokens = model_.text().tokens();
@@ -90,6 +120,7 @@ std::unique_ptr<ObjectiveBatch> Draw::load(const Turn& turn) {
   batch->rows = packer.rows();
   batch->rows.mask.prepare(model_.device());
   batch->target_rows = packer.target_rows();
+  if (settings_.hidden_codes > 0 && !is_measured_) batch->shown = shown_positions(turn);
   // A name belongs to one picture: the image as stored.
   batch->images = inputs_.rows(samples, std::vector<int64_t>(samples.size(), 0));
   batch->counts = {{"", static_cast<double>(packer.target_count()) *
@@ -107,6 +138,7 @@ std::vector<LossTerm> Draw::losses(const ObjectiveBatch& base) {
   const int64_t stages = sums.size(0), positions = sums.size(2);
   rows.code_sums =
       sums.select(0, stages - 1).narrow(1, 0, positions - 1).reshape({-1, sums.size(3)});
+  if (batch.shown.defined()) rows.code_sums = rows.code_sums * batch.shown.to(device);
   const at::Tensor logits = model_.draw_logits(rows, branch_, batch.target_rows.to(device),
                                                sums.flatten(1, 2));  // (S, B*P, K)
   const at::Tensor targets =

@@ -21,6 +21,7 @@ struct DrawSettings : ObjectiveSettings {
   double weight = 1.0;
   int64_t samples = 0;
   double condition_dropout = 0.1;
+  double hidden_codes = 0.0;
   SamplingOptions sampling = {.guidance = 2.0, .temperature = 0.5};
 
   void declare(SettingsScope scope) override;
@@ -32,11 +33,12 @@ struct DrawSettings : ObjectiveSettings {
 struct DrawBatch : ObjectiveBatch {
   TokenRows rows;          // all but the image inputs
   at::Tensor target_rows;  // (B * positions) int64: rows that predict the codes of a position
+  at::Tensor shown;        // (B * (positions - 1), 1) fp32: 0 = its codes are hidden; or undefined
   ImageRows images;
 
   std::vector<at::Tensor*> tensors() override {
-    return {&rows.text_ids,  &rows.positions, &rows.sources, &target_rows,
-            &images.samples, &images.views,   &images.levels};
+    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
+            &shown,         &images.samples, &images.views, &images.levels};
   }
 };
 
@@ -47,6 +49,7 @@ class Draw : public Objective {
   std::vector<LossSpec> loss_specs() const override { return {{"", settings_.weight}}; }
   std::vector<std::string> parameter_groups_used() const override;
   std::unique_ptr<ObjectiveBatch> load(const Turn& turn) override;
+  bool can_split() const override { return true; }
   std::vector<LossTerm> losses(const ObjectiveBatch& batch) override;
   Section evaluate(const EvaluationRequest& request) override;
   std::string data_fingerprint() const override;
@@ -62,6 +65,8 @@ class Draw : public Objective {
   std::vector<int64_t> drawn(int64_t size) const;
 
  private:
+  at::Tensor shown_positions(const Turn& turn) const;
+
   const DrawSettings& settings_;
   const std::string name_;
   NamedThings& things_;
