@@ -123,7 +123,7 @@ double bytes_of(const TensorMap& tensors) {
   return bytes;
 }
 
-// Of a training process, beside activations.
+// Of a training process.
 struct Memory {
   double earlier = 0;     // models of stages before
   double state = 0;       // weights, codebooks, statistics of this stage
@@ -134,8 +134,8 @@ struct Memory {
   double checkpoint() const { return earlier + state + 2 * parameters + average; }
 };
 
-void report_stage(const Stage& stage, const Memory& memory, int world_size,
-                  const std::string& precision, std::ostringstream& report) {
+void report_stage(const Stage& stage, int world_size, const std::string& precision,
+                  std::ostringstream& report) {
   const StageConfig& config = stage.config();
   int64_t count = 0;
   for (const ParameterGroup& group : stage.parameter_groups()) count += numbers_of(group);
@@ -146,18 +146,35 @@ void report_stage(const Stage& stage, const Memory& memory, int world_size,
   for (const ParameterGroup& group : stage.parameter_groups()) {
     report << ", " << group.name << " " << numbers_of(group);
   }
-  const double copy = memory.checkpoint() / memory.writers;
   report << "\n  objectives";
   for (size_t i = 0; i < config.objectives.size(); ++i) {
     const double slots = stage.plan().expected_slots(static_cast<int64_t>(i));
     report << (i == 0 ? " " : ", ") << config.objectives[i].name << " in " << slots << " of "
            << config.slots() << " micro-batches";
   }
-  report << "\n  memory per rank " << mib(memory.checkpoint() + memory.parameters + copy)
-         << " beside activations: weights and state " << mib(memory.earlier + memory.state)
-         << ", gradients " << mib(memory.parameters) << ", optimizer " << mib(2 * memory.parameters)
-         << ", average " << mib(memory.average) << ", copy while a checkpoint is written "
-         << mib(copy) << "; this machine has " << mib(memory_of_this_machine()) << "\n";
+  report << "\n";
+}
+
+// Tried: what the program, its data and its activations take. Known: what an optimizer and the copy
+// for a checkpoint, made between two steps, add to it. At the end of a stage only weights are kept.
+void report_memory(const Memory& memory, const TrialTimes& tried, bool saves_on_the_way,
+                   std::ostringstream& report) {
+  const double moments = 2 * memory.parameters + memory.average;
+  const double whole = memory.checkpoint() / memory.writers;
+  const double weights = (memory.earlier + memory.state + memory.average) / memory.writers;
+  const double copy = saves_on_the_way ? whole : weights;
+  const double training = tried.peak_bytes + tried.more_pictures_bytes + moments;
+  const double rest = tried.peak_bytes - tried.activation_bytes - memory.earlier - memory.state -
+                      memory.parameters + tried.more_pictures_bytes;
+  const double saving = training - tried.activation_bytes + (saves_on_the_way ? copy : 0);
+  report << "  memory per rank " << mib(std::max(training, saving))
+         << " at most: weights and state " << mib(memory.earlier + memory.state) << ", gradients "
+         << mib(memory.parameters) << ", optimizer " << mib(2 * memory.parameters) << ", average "
+         << mib(memory.average) << ", activations " << mib(tried.activation_bytes)
+         << " or the copy while a checkpoint is written " << mib(copy)
+         << ", the program and its data " << mib(std::max(0.0, rest));
+  if (!saves_on_the_way) report << " (a stop on the way copies " << mib(whole) << ")";
+  report << "; this machine has " << mib(memory_of_this_machine()) << "\n";
 }
 
 std::string duration(double seconds) {
@@ -262,15 +279,20 @@ std::string dry_run(const RunConfig& config, int world_size, const RunOptions& o
   for (size_t i = 0; i < config.stages.size(); ++i) {
     const StageConfig& stage_config = config.stages[i];
     const bool is_under_way = static_cast<int64_t>(i) == position.stage_index;
+    Memory of_stage;
     {
       Stage stage(things, stage_config, /*for_training=*/false);
+      of_stage = memory.of(stage);
       if (start && is_under_way) restore_objectives(*start, stage);
-      report_stage(stage, memory.of(stage), world_size,
-                   resolve_precision(device.type(), stage_config.precision), report);
+      report_stage(stage, world_size, resolve_precision(device.type(), stage_config.precision),
+                   report);
     }
     int64_t done = is_under_way ? position.stage_step : 0;
     if (static_cast<int64_t>(i) < position.stage_index) done = stage_config.steps;
-    seconds += report_time(stage_config, done, try_stage(things, stage_config, world_size), report);
+    const TrialTimes tried = try_stage(things, stage_config, world_size);
+    const int64_t every = config.checkpoint.every_steps;
+    report_memory(of_stage, tried, every > 0 && every < stage_config.steps, report);
+    seconds += report_time(stage_config, done, tried, report);
   }
   check_disk(config, folder, memory.largest_checkpoint(), report);
   report

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,14 +58,21 @@ class StageTrial {
   StageTrial(NamedThings& things, const StageConfig& config)
       : things_(things), config_(config), stage_(things, config, /*for_training=*/true) {}
 
+  double peak_bytes() const { return peak_bytes_; }
+  double activation_bytes() const { return activation_bytes_; }
+
   double step_s(int world_size) {
     const auto start = Clock::now();
+    forget_peak_host_memory();
     double seconds = 0, tried = 0;  // of the shares
     for (const auto& [mix, where] : mixes_of(stage_.plan())) {
       if (tried > 0 && seconds_since(start) > kLongest_s) break;
       seconds += where.share * slot_s(where.step, where.slot);
       tried += where.share;
     }
+    // Gradients are held by now, and activations are not.
+    peak_bytes_ = static_cast<double>(recent_peak_host_memory());
+    activation_bytes_ = std::max(0.0, peak_bytes_ - static_cast<double>(host_memory_now()));
     const double slots = static_cast<double>(config_.slots()) / world_size;
     return slots * seconds / tried + update_s();
   }
@@ -135,7 +143,24 @@ class StageTrial {
   NamedThings& things_;
   const StageConfig& config_;
   Stage stage_;
+  double peak_bytes_ = 0, activation_bytes_ = 0;
 };
+
+// Of the splits that the stage reads, beyond the samples of a trial.
+double more_pictures(NamedThings& things, const StageConfig& config) {
+  double bytes = 0;
+  std::set<std::string> seen;
+  for (const ObjectiveConfig& objective : config.objectives) {
+    const std::string& name = objective.settings->data;
+    if (name.empty() || !seen.insert(name).second) continue;
+    const DataConfig& data = things.config().data_named(name, "an objective");
+    const double of_one = 3.0 * static_cast<double>(data.image_size * data.image_size);
+    const auto more = static_cast<double>(
+        std::max<int64_t>(0, things.image_split(name, "train").size() - kSamples));
+    bytes += std::min(of_one * more, static_cast<double>(data.memory_mib) * (1 << 20));
+  }
+  return bytes;
+}
 
 // Micro-batches of few samples, then of four times as many, and so on, tell whether one as large as
 // asked for fits into memory: trying it would get the process killed, without a word.
@@ -176,6 +201,7 @@ int64_t most_samples(NamedThings& things, const StageConfig& config) {
 
 TrialTimes try_stage(NamedThings& things, const StageConfig& config, int world_size) {
   const int64_t all = most_samples(things, config);
+  const double more = more_pictures(things, config);
   things.limit_samples(kSamples);
   const auto start = Clock::now();
   TrialTimes times;
@@ -186,6 +212,9 @@ TrialTimes try_stage(NamedThings& things, const StageConfig& config, int world_s
     if (samples > 0) times.prepare_s = prepared.count() * static_cast<double>(all) / samples;
     require_memory_of_micro_batch(things, config);
     times.step_s = trial.step_s(world_size);
+    times.peak_bytes = trial.peak_bytes();
+    times.activation_bytes = trial.activation_bytes();
+    times.more_pictures_bytes = more;
   }
   things.limit_samples(0);
   return times;

@@ -8,6 +8,11 @@ namespace espalier {
 struct TrialTimes {
   double prepare_s = 0;  // codes and features of all samples, which are made before the first step
   double step_s = 0;     // of one rank, without the exchange with others
+  // Host memory of this process: the most while forward and backward ran, without an optimizer's
+  // moments, and what of it were activations.
+  double peak_bytes = 0, activation_bytes = 0;
+  // Pictures of the whole data sets that a run keeps in memory, and a trial does not.
+  double more_pictures_bytes = 0;
 };
 
 // Trains a little of a stage for real: of every mix of its objectives one micro-batch to warm up

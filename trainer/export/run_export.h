@@ -28,8 +28,8 @@ struct ExportRequest {
   CheckpointChoice checkpoint = {};
   WeightChoice weights = WeightChoice::kAveragesIfAny;
   int64_t max_shard_bytes = 4'000'000'000;
-  std::string to;
-  std::string commit;  // of the program
+  std::string to = {};
+  std::string commit = {};  // of the program
 };
 
 struct ExportResult {
