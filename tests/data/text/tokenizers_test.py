@@ -3,8 +3,8 @@
 
     tokenizers_test.py ENCODE_TEXTS [SEED [COUNT [TOKENIZER...]]]
 
-Needs a Python with tokenizers and sentencepiece, its own or the one that tests/run keeps in .deps/parity-python; where
-there is none it ends with 77, which CTest shows as skipped.
+Needs tokenizers and sentencepiece of the versions in tests/parity/wheels.txt, which tests/run keeps in
+.deps/parity-python; where they are missing it ends with 77, which CTest shows as skipped.
 """
 import json
 import subprocess
@@ -15,13 +15,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 SHOWN = 5  # differences of one tokenizer
 
-sys.path.append(str(ROOT / ".deps" / "parity-python"))
-sys.path.insert(0, str(ROOT / "tests" / "parity"))
+sys.path[:0] = [str(ROOT / "tests" / "parity"), str(ROOT / ".deps" / "parity-python")]
 try:
     import sentencepiece
     import tokenizers
 except ImportError as error:
-    print(f"skipped: no Python with tokenizers and sentencepiece here ({error}); tests/run installs one")
+    print(f"skipped: no tokenizers and sentencepiece for Python here ({error}); tests/parity/install_libraries gets them")
+    sys.exit(77)
+VERSIONS = [f"{library.__name__}=={library.__version__}" for library in (tokenizers, sentencepiece)]
+PINNED = (ROOT / "tests" / "parity" / "wheels.txt").read_text(encoding="utf-8").split()
+if not set(VERSIONS) <= set(PINNED):
+    print(f"skipped: {' and '.join(VERSIONS)} are not the versions of tests/parity/wheels.txt")
     sys.exit(77)
 from dump_tokenizers import added_tokens, expected, tokenizer_files  # noqa: E402
 from fuzzed_texts import corpus, fuzzed_texts  # noqa: E402
@@ -59,7 +63,7 @@ def main():
             found = differences(program, path, seed, count)
             print(f"{path.name}: {count} texts of seed {seed}, {len(found)} differences", *found[:SHOWN], sep="\n  ")
             failed = failed or bool(found)
-    print(f"tokenizers {tokenizers.__version__}, sentencepiece {sentencepiece.__version__}")
+    print(*VERSIONS)
     sys.exit(1 if failed else 0)
 
 
