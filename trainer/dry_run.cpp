@@ -20,6 +20,7 @@
 #include "trainer/host/backend_choice.h"
 #include "trainer/host/device.h"
 #include "trainer/memory_need.h"
+#include "trainer/named/kept_text.h"
 #include "trainer/named/named_things.h"
 #include "trainer/named/open_dataset.h"
 #include "trainer/stage.h"
@@ -105,9 +106,11 @@ void report_compute(const RunConfig& config, const at::Device& device, int world
 // Token ids of a run that goes on keep their meaning.
 void check_texts(const RunConfig& config, NamedThings& things) {
   for (const TextConfig& text : config.texts) {
-    const std::string path = kept_text_path(config, text.name);
-    if (!fs::exists(path)) continue;
-    refuse_other_text(path, learn_vocabulary(text, things.image_split(text.data, "train")));
+    const std::string path = kept_text_path(config.directory, text.name);
+    if (path.empty()) continue;
+    refuse_other_text(path, text.file.empty()
+                                ? learn_vocabulary(text, things.image_split(text.data, "train"))
+                                : read_vocabulary(brought_text_path(config, text), text));
   }
 }
 

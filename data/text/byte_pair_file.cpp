@@ -10,16 +10,15 @@
 #include "data/errors.h"
 #include "data/text/byte_alphabet.h"
 #include "data/text/byte_pair_tokenizer.h"
+#include "data/text/normal_form.h"
+#include "data/text/tokenizer_json.h"
 #include "data/text/utf8.h"
 
-// Hugging Face tokenizer.json, the subset that byte-level BPE needs. What the file asks for and
-// this tokenizer would not do (normalizers, other pre-tokenizers, dropout) is refused, never
-// ignored.
+// A byte-level BPE from Hugging Face's tokenizer.json, and written as one.
 
 namespace espalier {
 namespace {
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 
 // Bytes of a token as it is spelled in the file; nothing when a character stands for no byte.
@@ -41,166 +40,23 @@ std::optional<std::string> unspell(std::string_view text) {
   return bytes;
 }
 
-ordered_json byte_level(bool with_regex) {
-  ordered_json part = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}};
-  part["use_regex"] = with_regex;
-  return part;
+ordered_json byte_level() {
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", false},
+          {"trim_offsets", true},
+          {"use_regex", true}};
 }
 
-class Reader {
- public:
-  Reader(std::istream& in, const std::string& path) : path_(path) {
-    try {
-      root_ = json::parse(in);
-    } catch (const json::parse_error& error) {
-      fail(std::string("not JSON: ") + error.what());
-    }
-  }
-
-  const json& root() const { return root_; }
-
-  [[noreturn]] void fail(const std::string& what) const {
-    throw DataError(path_ + ": " + what +
-                    " (byte-level BPE in Hugging Face tokenizer.json form is read)");
-  }
-
-  void require_supported() const {
-    if (!root_.is_object() || !root_.contains("model")) fail("no \"model\"");
-    for (const char* key : {"normalizer", "truncation", "padding"})
-      if (!is_off(root_, key)) fail(std::string("\"") + key + "\" is not supported");
-    const json& model = root_["model"];
-    if (model.value("type", "BPE") != "BPE") fail("model type is not BPE");
-    for (const char* key : {"dropout", "unk_token", "continuing_subword_prefix",
-                            "end_of_word_suffix", "byte_fallback", "ignore_merges"})
-      if (!is_off(model, key)) fail(std::string("model option \"") + key + "\" is not supported");
-    const json pre = root_.value("pre_tokenizer", json::object());
-    if (!pre.is_object() || pre.value("type", "") != "ByteLevel" ||
-        pre.value("add_prefix_space", true) || !pre.value("use_regex", true))
-      fail("the pre-tokenizer is not ByteLevel with its regex and without a prefix space");
-    // A ByteLevel post-processor only trims offsets, which nobody asks for here.
-    if (!is_off(root_, "post_processor") &&
-        root_["post_processor"].value("type", "") != "ByteLevel")
-      fail("\"post_processor\" is not supported");
-  }
-
- private:
-  static bool is_off(const json& object, const char* key) {
-    const auto found = object.find(key);
-    if (found == object.end() || found->empty()) return true;  // absent or null
-    if (found->is_string()) return found->get_ref<const std::string&>().empty();
-    return *found == false || *found == 0.0;
-  }
-
-  std::string path_;
-  json root_;
-};
-
-struct Token {
-  std::string text;  // as spelled in the file
-  bool is_special = false;
-};
-
-std::vector<Token> read_tokens(const Reader& reader) {
-  std::unordered_map<int64_t, Token> by_id;
-  for (const auto& [text, id] : reader.root()["model"].at("vocab").items())
-    if (!by_id.try_emplace(id.get<int64_t>(), Token{text, false}).second)
-      reader.fail("id " + id.dump() + " occurs twice");
-  for (const json& added : reader.root().value("added_tokens", json::array())) {
-    const std::string text = added.at("content");
-    if (!added.value("special", false) || added.value("single_word", false) ||
-        added.value("lstrip", false) || added.value("rstrip", false) || text.empty())
-      reader.fail("added token " + text + " is not a plain special token");
-    Token& token =
-        by_id.try_emplace(added.at("id").get<int64_t>(), Token{text, true}).first->second;
-    if (token.text != text) reader.fail("added token " + text + " has the id of " + token.text);
-    token.is_special = true;
-  }
-  std::vector<Token> tokens;
-  for (int64_t id = 0; id < std::ssize(by_id); ++id) {
-    const auto found = by_id.find(id);
-    if (found == by_id.end()) reader.fail("no token has the id " + std::to_string(id));
-    tokens.push_back(found->second);
-  }
-  return tokens;
-}
-
-// New files hold pairs, older ones "left right"; no token contains a space.
-std::pair<std::string, std::string> read_merge(const Reader& reader, const json& merge) {
-  if (merge.is_array() && merge.size() == 2) return {merge[0], merge[1]};
-  const std::string text = merge.is_string() ? merge.get<std::string>() : "";
-  const size_t space = text.find(' ');
-  if (space == std::string::npos) reader.fail("a merge is not a pair of tokens: " + merge.dump());
-  return {text.substr(0, space), text.substr(space + 1)};
-}
-
-}  // namespace
-
-BytePairTokenizer BytePairTokenizer::load(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw DataError("cannot open " + path + ": " + std::strerror(errno));
-  return read(in, path);
-}
-
-BytePairTokenizer BytePairTokenizer::parse(const std::string& text, const std::string& name) {
-  std::istringstream in(text);
-  return read(in, name);
-}
-
-BytePairTokenizer BytePairTokenizer::read(std::istream& in, const std::string& name) {
-  const Reader reader(in, name);
-  try {
-    reader.require_supported();
-    BytePairTokenizer tokenizer;
-    std::unordered_map<std::string, int32_t> id_of;
-    for (const Token& token : read_tokens(reader)) {
-      const auto bytes = token.is_special ? token.text : unspell(token.text);
-      if (!bytes) reader.fail("token " + token.text + " is not in the byte alphabet");
-      const int32_t id = tokenizer.add_token(*bytes, token.is_special);
-      if (!token.is_special) id_of[token.text] = id;
-    }
-    for (int byte = 0; byte < 256; ++byte)
-      if (tokenizer.id_of_byte_[byte] < 0) reader.fail("no token for byte " + std::to_string(byte));
-    const auto id = [&](const std::string& token) {
-      const auto found = id_of.find(token);
-      if (found == id_of.end()) reader.fail("a merge names " + token + ", which has no id");
-      return found->second;
-    };
-    for (const json& merge : reader.root()["model"].at("merges")) {
-      const auto [left, right] = read_merge(reader, merge);
-      tokenizer.add_merge(id(left), id(right), id(left + right));
-    }
-    return tokenizer;
-  } catch (const json::exception& error) {
-    reader.fail(error.what());
-  }
-}
-
-std::string BytePairTokenizer::to_text() const {
-  ordered_json added = ordered_json::array();
-  ordered_json vocabulary = ordered_json::object();
-  for (int32_t id = 0; id < vocabulary_size(); ++id) {
-    vocabulary[is_special_[id] ? bytes_of_[id] : spell_bytes(bytes_of_[id])] = id;
-    if (!is_special_[id]) continue;
-    added.push_back({{"id", id},
-                     {"content", bytes_of_[id]},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", true}});
-  }
-  ordered_json merges = ordered_json::array();
-  for (const auto& [left, right] : merges_)
-    merges.push_back(spell_bytes(bytes_of_[left]) + " " + spell_bytes(bytes_of_[right]));
-
-  ordered_json root = {{"version", "1.0"},
+// Of tokenizers that are trained here.
+std::string frame_of_trained() {
+  return ordered_json({{"version", "1.0"},
                        {"truncation", nullptr},
                        {"padding", nullptr},
-                       {"added_tokens", added},
+                       {"added_tokens", nullptr},
                        {"normalizer", nullptr},
-                       {"pre_tokenizer", byte_level(true)},
+                       {"pre_tokenizer", byte_level()},
                        {"post_processor", nullptr},
-                       {"decoder", byte_level(true)},
+                       {"decoder", byte_level()},
                        {"model",
                         {{"type", "BPE"},
                          {"dropout", nullptr},
@@ -209,7 +65,135 @@ std::string BytePairTokenizer::to_text() const {
                          {"end_of_word_suffix", nullptr},
                          {"fuse_unk", false},
                          {"byte_fallback", false},
-                         {"ignore_merges", false}}}};
+                         {"ignore_merges", false},
+                         {"vocab", nullptr},
+                         {"merges", nullptr}}}})
+      .dump();
+}
+
+std::string quoted(const std::string& text) { return "\"" + text + "\""; }
+
+}  // namespace
+
+BytePairTokenizer::BytePairTokenizer() : frame_(frame_of_trained()) {}
+
+BytePairTokenizer::BytePairTokenizer(const TokenizerJson& file)
+    : frame_(file.frame.dump()),
+      pre_tokenizer_(file.pre_tokenizer),
+      is_normalized_(file.is_normalized),
+      ignores_merges_(file.ignores_merges),
+      begin_id_(file.begin_id) {
+  read_vocabulary(file);
+  read_merges(file);
+  make_finders();
+}
+
+void BytePairTokenizer::read_vocabulary(const TokenizerJson& file) {
+  std::unordered_map<int64_t, const std::string*> text_of;
+  for (const auto& [text, id] : file.vocabulary)
+    if (!text_of.try_emplace(id, &text).second)
+      file.refuse("model.vocab", "a list in which id " + std::to_string(id) + " occurs twice",
+                  "one token for an id");
+  for (const AddedToken& token : file.added) {
+    const auto [found, is_new] = text_of.try_emplace(token.id, &token.content);
+    if (*found->second != token.content)
+      file.refuse("the id of the added token " + quoted(token.content),
+                  "that of " + quoted(*found->second), "its own");
+    added_[token.id] = token;
+    if (!id_of_added_.try_emplace(token.content, token.id).second)
+      file.refuse("the added token " + quoted(token.content), "there twice", "one id for it");
+  }
+  const auto size = static_cast<int32_t>(text_of.size());
+  bytes_of_.resize(text_of.size());
+  is_in_vocabulary_.resize(text_of.size());
+  const auto require_place = [&](int64_t id) {
+    if (id < 0 || id >= size)
+      file.refuse("a token's id", std::to_string(id) + " among " + std::to_string(size) + " tokens",
+                  "ids without gaps from 0");
+  };
+  for (const auto& [id, token] : added_) {
+    require_place(id);
+    bytes_of_[id] =
+        is_normalized_ && token.is_normalized ? normal_form_c(token.content) : token.content;
+  }
+  for (const auto& [text, id] : file.vocabulary) {
+    require_place(id);
+    is_in_vocabulary_[id] = true;
+    const auto bytes = unspell(text);
+    if (!bytes && added_of(static_cast<int32_t>(id)) == nullptr)
+      file.refuse("the token " + quoted(text) + " of model.vocab", "not in the byte alphabet",
+                  "bytes, as GPT-2 spells them");
+    if (bytes && bytes->size() == 1)
+      id_of_byte_[static_cast<uint8_t>(bytes->front())] = static_cast<int32_t>(id);
+    if (bytes && ignores_merges_) id_of_piece_[*bytes] = static_cast<int32_t>(id);
+    if (added_of(static_cast<int32_t>(id)) == nullptr) bytes_of_[id] = *bytes;
+  }
+  for (int byte = 0; byte < 256; ++byte)
+    if (id_of_byte_[byte] < 0)
+      file.refuse("model.vocab", "without a token for byte " + std::to_string(byte),
+                  "tokens for all 256 bytes");
+}
+
+void BytePairTokenizer::read_merges(const TokenizerJson& file) {
+  std::unordered_map<std::string_view, int32_t> id_of;
+  for (const auto& [text, id] : file.vocabulary) id_of[text] = static_cast<int32_t>(id);
+  const auto find = [&](const std::string& token) {
+    const auto found = id_of.find(token);
+    if (found == id_of.end())
+      file.refuse("a merge", "of or to " + quoted(token) + ", which has no id",
+                  "tokens of model.vocab");
+    return found->second;
+  };
+  merge_of_.reserve(file.merges.size());
+  for (const auto& [left, right] : file.merges) {
+    const int32_t result = find(left + right);
+    add_merge(find(left), find(right), result);
+    // An added token that merges make stands for bytes like any other.
+    if (added_of(result) != nullptr)
+      bytes_of_[result] = unspell(left + right).value_or(left + right);
+  }
+}
+
+BytePairTokenizer BytePairTokenizer::load(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw DataError("cannot open " + path + ": " + std::strerror(errno));
+  std::ostringstream text;
+  text << in.rdbuf();
+  return parse(text.str(), path);
+}
+
+BytePairTokenizer BytePairTokenizer::parse(const std::string& text, const std::string& name) {
+  return BytePairTokenizer(read_tokenizer_json(text, name));
+}
+
+// As in the file: an added token is itself there.
+std::string BytePairTokenizer::spelling(int32_t id) const {
+  const AddedToken* added = added_of(id);
+  return added != nullptr ? added->content : spell_bytes(bytes_of_[id]);
+}
+
+std::string BytePairTokenizer::to_text() const {
+  ordered_json root = ordered_json::parse(frame_);
+  ordered_json added = ordered_json::array();
+  for (const auto& [id, token] : added_)
+    added.push_back({{"id", id},
+                     {"content", token.content},
+                     {"single_word", token.is_word},
+                     {"lstrip", token.takes_left},
+                     {"rstrip", token.takes_right},
+                     {"normalized", token.is_normalized},
+                     {"special", token.is_special}});
+  ordered_json vocabulary = ordered_json::object();
+  // Behind the object's back, which would search all members for each new one.
+  auto& members = vocabulary.get_ref<ordered_json::object_t&>();
+  for (int32_t id = 0; id < vocabulary_size(); ++id)
+    if (is_in_vocabulary_[id])
+      members.ordered_json::object_t::Container::emplace_back(spelling(id), id);
+  ordered_json merges = ordered_json::array();
+  for (const auto& [left, right] : merges_)
+    merges.push_back(spelling(left) + " " + spelling(right));
+
+  root["added_tokens"] = std::move(added);
   root["model"]["vocab"] = std::move(vocabulary);
   root["model"]["merges"] = std::move(merges);
   return root.dump(1, ' ') + "\n";

@@ -8,7 +8,6 @@
 #include "data/errors.h"
 #include "data/text/byte_alphabet.h"
 #include "data/text/byte_pair_tokenizer.h"
-#include "data/text/pre_tokenizer.h"
 
 namespace espalier {
 namespace {
@@ -106,7 +105,7 @@ BytePairTokenizer BytePairTokenizer::train(const std::vector<std::string>& texts
                     " special tokens need " + std::to_string(smallest));
   BytePairTokenizer tokenizer;
   for (const std::string& token : special_tokens) {
-    if (token.size() < 2 || tokenizer.special_.contains(token))
+    if (token.size() < 2 || tokenizer.id_of_added_.contains(token))
       throw DataError("special tokens must be distinct and longer than a byte: \"" + token + "\"");
     tokenizer.add_token(token, true);
   }
@@ -115,7 +114,8 @@ BytePairTokenizer BytePairTokenizer::train(const std::vector<std::string>& texts
 
   std::map<std::string, int64_t> pieces;
   for (const std::string& text : texts)
-    for_each_piece(text, [&](std::string_view piece) { ++pieces[std::string(piece)]; });
+    tokenizer.pre_tokenizer_.for_each_piece(
+        text, [&](std::string_view piece) { ++pieces[std::string(piece)]; });
   std::vector<Word> words;
   for (const auto& [piece, count] : pieces) {
     Word word{{}, count};
@@ -132,12 +132,13 @@ BytePairTokenizer BytePairTokenizer::train(const std::vector<std::string>& texts
   while (tokenizer.vocabulary_size() < vocabulary_size && counts.best(pair)) {
     const auto [left, right] = pair;
     const std::string bytes = tokenizer.bytes_of_[left] + tokenizer.bytes_of_[right];
-    if (tokenizer.special_.contains(spell_bytes(bytes))) continue;
+    if (tokenizer.id_of_added_.contains(spell_bytes(bytes))) continue;
     const auto [found, is_new] = made.try_emplace(bytes, tokenizer.vocabulary_size());
     if (is_new) tokenizer.add_token(bytes, false);
     tokenizer.add_merge(left, right, found->second);
     counts.merge(pair, found->second);
   }
+  tokenizer.make_finders();
   return tokenizer;
 }
 

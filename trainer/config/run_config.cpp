@@ -44,6 +44,36 @@ void require_training_data(const RunConfig& config, const std::string& data,
                     " learns from it; name files or folders there");
 }
 
+// A tokenizer is brought or learned: what only one of the two reads is not set for the other.
+void validate_text(const RunConfig& config, const TextConfig& text) {
+  const std::string where = "text." + text.name;
+  const TextConfig defaults;
+  if (!text.file.empty()) {
+    const std::pair<const char*, bool> of_learning[] = {
+        {"data", text.data != defaults.data},
+        {"vocabulary_size", text.vocabulary_size != defaults.vocabulary_size},
+        {"fields", text.fields != defaults.fields},
+        {"frequent_fields", text.frequent_fields != defaults.frequent_fields},
+        {"phrases", text.phrases != defaults.phrases}};
+    for (const auto& [name, is_set] : of_learning) {
+      if (!is_set) continue;
+      throw ConfigError(where + ".file = \"" + text.file + "\" is used as it is, and " + where +
+                        "." + name + " is of a tokenizer that is learned; remove one of the two");
+    }
+    return;
+  }
+  if (!text.end_token.empty() || text.padded_size != defaults.padded_size) {
+    throw ConfigError(where + (text.end_token.empty() ? ".padded_size" : ".end_token") +
+                      " is of a tokenizer that is brought; set " + where +
+                      ".file too, or remove it");
+  }
+  if (text.data.empty()) {
+    throw ConfigError(where + " has neither data, to learn a tokenizer from, nor file, to use one");
+  }
+  config.data_named(text.data, where + ".data");
+  require_training_data(config, text.data, where);
+}
+
 void validate_stage(const RunConfig& config, const StageConfig& stage) {
   const std::string where = "stage." + stage.name;
   const ModelConfig& model = config.model_named(stage.trains, where + ".trains");
@@ -122,11 +152,7 @@ void validate(const RunConfig& config) {
   if (config.stages.empty()) {
     throw ConfigError("nothing to train: add a [[stage]] with name, trains and objectives");
   }
-  for (const TextConfig& text : config.texts) {
-    const std::string where = "text." + text.name;
-    config.data_named(text.data, where + ".data");
-    require_training_data(config, text.data, where);
-  }
+  for (const TextConfig& text : config.texts) validate_text(config, text);
   for (const ModelConfig& model : config.models) {
     model.settings->validate(config, "model." + model.name);
   }

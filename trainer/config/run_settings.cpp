@@ -68,6 +68,23 @@ void declare_data(SettingsScope s, DataConfig& c) {
 }
 
 void declare_text(SettingsScope s, TextConfig& c) {
+  s.add("file", c.file,
+        {.help = "A tokenizer to use as it is, instead of learning one: a Hugging Face "
+                 "tokenizer.json (byte-level BPE), a SentencePiece .model, or a folder that holds "
+                 "one; relative to the working directory.",
+         .also = {"tokenizer", "tokenizer_path", "tokenizer_file", "tokenizer_model"}});
+  s.add(
+      "end_token", c.end_token,
+      {.help = "Special token of the file that ends a text, as the file spells it; empty = a token "
+               "of its own, which is added where the file has none.",
+       .also = {"eos", "eos_token"}});
+  s.add("padded_size", c.padded_size,
+        {.help = "Ids that a model has room for beyond those of the file, as brought weights have; "
+                 "0 = as many as there are tokens.",
+         .unit = "tokens",
+         .min = 0,
+         .max = 1e7,
+         .also = {"padded_vocab_size", "make_vocab_size_divisible_by"}});
   s.add("data", c.data, {.help = "Name of the data set whose training texts it is learned from."});
   s.add("vocabulary_size", c.vocabulary_size,
         {.help = "Entries of the byte-level BPE.",

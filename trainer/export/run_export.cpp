@@ -13,6 +13,7 @@
 #include "trainer/export/export_folder.h"
 #include "trainer/export/weight_shards.h"
 #include "trainer/named/episode_set.h"
+#include "trainer/named/kept_text.h"
 #include "trainer/provenance/settings_change.h"
 #include "trainer/record/json_text.h"
 
@@ -65,13 +66,25 @@ json models_json(const RunConfig& config, const TensorMap& weights) {
   return models;
 }
 
+// A tokenizer that is no JSON is a file of its own beside config.json.
 json texts_json(const RunConfig& config) {
   json texts = json::object();
   for (const TextConfig& text : config.texts) {
-    const std::string path = config.directory + "/text-" + text.name + ".json";
-    if (fs::exists(path)) texts[text.name] = json::parse(read_text_file(path));
+    const fs::path path = kept_text_path(config.directory, text.name);
+    if (path.empty()) continue;
+    texts[text.name] = path.extension() == kBytePairExtension ? json::parse(read_text_file(path))
+                                                              : json{{"file", path.filename()}};
   }
   return texts;
+}
+
+void write_text_files(const std::string& run, const json& texts, const std::string& folder,
+                      std::vector<std::string>& files) {
+  for (const json& text : texts) {
+    if (!text.contains("file")) continue;
+    files.push_back(text["file"]);
+    write_durably(folder + "/" + files.back(), read_text_file(run + "/" + files.back()));
+  }
 }
 
 // Of the instructions that world models read; null where the episodes are not on this machine.
@@ -158,6 +171,7 @@ ExportResult export_run(const ExportRequest& request) {
   ExportResult result{path, {}, std::ssize(weights), bytes_of(weights)};
   replace_folder(request.to, result.bytes, [&](const std::string& temporary) {
     result.files = write_weight_shards(temporary, shards);
+    write_text_files(request.run, about["texts"], temporary, result.files);
     result.files.emplace_back("config.json");
     write_durably(temporary + "/config.json", json_text(about, 2) + "\n");
   });

@@ -1,39 +1,23 @@
 #include "trainer/named/named_things.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
-#include <optional>
 #include <utility>
 
+#include <spdlog/spdlog.h>
 #include <torch/torch.h>
 
 #include "models/errors.h"
-#include "trainer/checkpoint/checkpoint_files.h"
-#include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
 #include "trainer/models/residual_image_tokenizer.h"
+#include "trainer/named/kept_text.h"
 #include "trainer/named/open_dataset.h"
 #include "trainer/named/teacher_features.h"
 #include "trainer/record/run_directory.h"
 #include "trainer/registry.h"
 
 namespace espalier {
-namespace {
-
-// Collective. What a fork's models came with; no value = they came with none of that name. Every
-// rank reads a file of its own: `path` may be on a disk that only rank 0 sees.
-std::optional<TextVocabulary> inherited_text(Communicator& comm, const std::string& path) {
-  namespace fs = std::filesystem;
-  const std::string text = on_rank_0(
-      comm, [&]() -> std::string { return fs::exists(path) ? read_text_file(path) : ""; });
-  if (text.empty()) return std::nullopt;
-  return TextVocabulary(BytePairTokenizer::parse(text, path));
-}
-
-}  // namespace
 
 NamedThings::NamedThings(const RunConfig& config, Communicator& comm, at::Device device,
                          bool for_training, WorkListener on_work)
@@ -125,42 +109,40 @@ const EpisodeSet& NamedThings::episodes(const std::string& name, const std::stri
       .first->second;
 }
 
-void refuse_other_text(const std::string& path, const TextVocabulary& learned) {
-  if (learned.tokenizer().to_text() == read_text_file(path)) return;
-  throw ConfigError(path + " was learned from other texts or with other settings than now, and " +
-                    "the run's weights go with it; set them back, or choose another " +
-                    "run.directory");
+TextVocabulary NamedThings::learn_text(const TextConfig& config) {
+  return learn_vocabulary(config, image_split(config.data, "train"));
 }
 
-std::string kept_text_path(const RunConfig& config, const std::string& name) {
-  return config.directory + "/text-" + name + ".json";
-}
-
-// On rank 0. A run that goes on must not give its token ids another meaning.
-std::string NamedThings::keep_text(const std::string& path, const TextVocabulary& learned) const {
-  if (!std::filesystem::is_directory(config_.directory)) return "";
-  const bool goes_on = std::filesystem::exists(path) &&
-                       !list_checkpoints(RunDirectory::checkpoints(config_.directory)).empty();
-  if (goes_on) {
-    refuse_other_text(path, learned);
-  } else {
-    replace_durably(path, learned.tokenizer().to_text());
+TextVocabulary NamedThings::text_to_train_with(const TextConfig& config) {
+  // What a fork's models came with goes before all else.
+  const std::string path = on_rank_0(comm_, [&] {
+    const std::string inherited =
+        kept_text_path(RunDirectory::inherited(config_.directory), config.name);
+    if (!inherited.empty() || config.file.empty()) return inherited;
+    return brought_text_path(config_, config);
+  });
+  if (path.empty()) return learn_text(config);
+  TextVocabulary vocabulary = read_vocabulary(comm_, path, config);
+  if (comm_.rank() == 0 && !config.file.empty()) {
+    spdlog::info("text.{}: {} with the structure of sequences has {} tokens", config.name, path,
+                 vocabulary.tokenizer().vocabulary_size());
   }
-  return "";
+  return vocabulary;
 }
 
 TextVocabulary NamedThings::load_or_learn(const TextConfig& config) {
-  const std::string path = kept_text_path(config_, config.name);
-  if (!for_training_ && std::filesystem::exists(path)) {
-    return TextVocabulary(BytePairTokenizer::load(path));
+  if (!for_training_) {
+    const std::string kept = kept_text_path(config_.directory, config.name);
+    if (!kept.empty()) return read_vocabulary(kept, config);
+    if (config.file.empty()) return learn_text(config);
+    return read_vocabulary(brought_text_path(config_, config), config);
   }
-  if (!for_training_) return learn_vocabulary(config, image_split(config.data, "train"));
-  const auto inherited = inherited_text(
-      comm_, RunDirectory::inherited(config_.directory) + "/text-" + config.name + ".json");
-  TextVocabulary learned =
-      inherited ? *inherited : learn_vocabulary(config, image_split(config.data, "train"));
-  on_rank_0(comm_, [&] { return keep_text(path, learned); });
-  return learned;
+  TextVocabulary vocabulary = text_to_train_with(config);
+  on_rank_0(comm_, [&] {
+    keep_text(config_, config.name, vocabulary);
+    return std::string();
+  });
+  return vocabulary;
 }
 
 const TextVocabulary& NamedThings::text(const std::string& name) {

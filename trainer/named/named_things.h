@@ -86,7 +86,8 @@ class NamedThings {
   const Dataset& dataset(const std::string& data, const std::string& split);
   int64_t samples_in_memory(const DataConfig& config) const;
   TextVocabulary load_or_learn(const TextConfig& config);
-  std::string keep_text(const std::string& path, const TextVocabulary& learned) const;
+  TextVocabulary learn_text(const TextConfig& config);
+  TextVocabulary text_to_train_with(const TextConfig& config);  // collective
   [[noreturn]] void refuse_kind(const std::string& name, const std::string& asked_by) const;
 
   const RunConfig& config_;
@@ -106,9 +107,5 @@ class NamedThings {
   std::map<Key, ImageCodes> codes_;
   int64_t at_most_ = 0;  // samples of a split, for a trial; 0 = all
 };
-
-// Where a run keeps a text tokenizer, and ConfigError when that is not what was learned now.
-std::string kept_text_path(const RunConfig& config, const std::string& name);
-void refuse_other_text(const std::string& path, const TextVocabulary& learned);
 
 }  // namespace espalier

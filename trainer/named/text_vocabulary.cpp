@@ -1,9 +1,12 @@
 #include "trainer/named/text_vocabulary.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
+#include "data/text/byte_pair_tokenizer.h"
 #include "data/text/utf8.h"
+#include "trainer/errors.h"
 #include "trainer/named/spread_indices.h"
 
 namespace espalier {
@@ -17,27 +20,76 @@ std::string cut(const std::string& text) {
   return text.size() <= kMostBytes ? text : replace_invalid_utf8(text.substr(0, kMostBytes));
 }
 
+// Names of the tokens that structure sequences, in the order of SequenceTokens.
+std::vector<std::string> structure_of(const TextConfig& config) {
+  std::vector<std::string> names = SequenceTokens::special_tokens();
+  if (!config.end_token.empty()) names[0] = config.end_token;
+  return names;
+}
+
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 8;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kMost); ++i) text += (i > 0 ? ", " : "") + names[i];
+  if (names.size() > kMost) text += ", … (" + std::to_string(names.size()) + ")";
+  return text.empty() ? "none" : text;
+}
+
+std::shared_ptr<const TextTokenizer> with_structure(std::shared_ptr<const TextTokenizer> tokenizer,
+                                                    const TextConfig& config) {
+  if (!config.end_token.empty() && !tokenizer->find_special(config.end_token)) {
+    throw ConfigError("text." + config.name + ".end_token = \"" + config.end_token +
+                      "\": " + config.file + " has no such special token; it has " +
+                      some_of(tokenizer->special_tokens()));
+  }
+  std::vector<std::string> missing;
+  for (const std::string& name : structure_of(config)) {
+    if (!tokenizer->find_special(name)) missing.push_back(name);
+  }
+  return missing.empty() ? tokenizer : tokenizer->with_special_tokens(missing);
+}
+
+SequenceTokens tokens_of(const TextTokenizer& tokenizer, const TextConfig& config) {
+  std::vector<int64_t> ids;
+  for (const std::string& name : structure_of(config)) {
+    ids.push_back(tokenizer.find_special(name).value());
+  }
+  return {ids[0], ids[1], ids[2], ids[3], ids[4], ids[5]};
+}
+
+int64_t size_of(const TextTokenizer& tokenizer, const TextConfig& config) {
+  const int64_t tokens = tokenizer.vocabulary_size();
+  if (config.padded_size == 0 || config.padded_size >= tokens) {
+    return std::max(config.padded_size, tokens);
+  }
+  throw ConfigError("text." + config.name + ".padded_size = " + std::to_string(config.padded_size) +
+                    ": " + config.file + " and the structure of sequences have " +
+                    std::to_string(tokens) + " tokens; raise it, or leave it out");
+}
+
 }  // namespace
 
 std::vector<std::string> SequenceTokens::special_tokens() {
   return {"<end>", "<caption>", "<question>", "<answer>", "<draw>", "<null>"};
 }
 
-SequenceTokens SequenceTokens::of(const BytePairTokenizer& text) {
-  return {text.id_of("<end>"),    text.id_of("<caption>"), text.id_of("<question>"),
-          text.id_of("<answer>"), text.id_of("<draw>"),    text.id_of("<null>")};
-}
-
-TextVocabulary::TextVocabulary(BytePairTokenizer tokenizer)
-    : tokenizer_(std::move(tokenizer)), tokens_(SequenceTokens::of(tokenizer_)) {}
+TextVocabulary::TextVocabulary(std::shared_ptr<const TextTokenizer> tokenizer,
+                               const TextConfig& config)
+    : tokenizer_(with_structure(std::move(tokenizer), config)),
+      tokens_(tokens_of(*tokenizer_, config)),
+      size_(size_of(*tokenizer_, config)) {}
 
 std::vector<int64_t> TextVocabulary::encode(const std::string& text) const {
-  const std::vector<int32_t> ids = tokenizer_.encode(text);
+  const std::vector<int32_t> ids = tokenizer_->encode(text);
   return {ids.begin(), ids.end()};
 }
 
 std::string TextVocabulary::decode(const std::vector<int32_t>& ids) const {
-  return replace_invalid_utf8(tokenizer_.decode(ids));
+  std::vector<int32_t> known;
+  for (const int32_t id : ids) {
+    if (id < tokenizer_->vocabulary_size()) known.push_back(id);
+  }
+  return replace_invalid_utf8(tokenizer_->decode(known));
 }
 
 TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSplit& train) {
@@ -60,8 +112,9 @@ TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSplit& trai
     texts.insert(texts.end(), frequent.begin(), frequent.end());
     texts.insert(texts.end(), config.phrases.begin(), config.phrases.end());
   }
-  return TextVocabulary(BytePairTokenizer::train(texts, static_cast<int>(config.vocabulary_size),
-                                                 SequenceTokens::special_tokens()));
+  return {std::make_shared<BytePairTokenizer>(BytePairTokenizer::train(
+              texts, static_cast<int>(config.vocabulary_size), SequenceTokens::special_tokens())),
+          config};
 }
 
 }  // namespace espalier

@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "data/text/byte_pair_tokenizer.h"
+#include "data/text/text_tokenizer.h"
 #include "trainer/config/run_config.h"
 #include "trainer/named/image_split.h"
 
@@ -19,25 +20,27 @@ struct SequenceTokens {
   int64_t draw = 0;  // before a name: the image follows
   int64_t null = 0;  // in place of a name that was dropped
 
-  static std::vector<std::string> special_tokens();
-  static SequenceTokens of(const BytePairTokenizer& text);
+  static std::vector<std::string> special_tokens();  // in the order above
 };
 
-// A named text tokenizer: a byte-level BPE and the tokens that structure sequences.
+// A named text tokenizer, learned or brought, and the tokens that structure sequences.
 class TextVocabulary {
  public:
-  explicit TextVocabulary(BytePairTokenizer tokenizer);
+  // Structure that `tokenizer` has no tokens for follows its last id; `config` may name one of its
+  // own as the end. ConfigError when it has no such token, or more than config.padded_size.
+  TextVocabulary(std::shared_ptr<const TextTokenizer> tokenizer, const TextConfig& config);
 
   std::vector<int64_t> encode(const std::string& text) const;
-  // Valid UTF-8, whatever a model wrote.
+  // Valid UTF-8, whatever a model wrote; ids beyond the tokens are nothing.
   std::string decode(const std::vector<int32_t>& ids) const;
-  int64_t size() const { return tokenizer_.vocabulary_size(); }
+  int64_t size() const { return size_; }  // ids that a model has: at least one for each token
   const SequenceTokens& tokens() const { return tokens_; }
-  const BytePairTokenizer& tokenizer() const { return tokenizer_; }
+  const TextTokenizer& tokenizer() const { return *tokenizer_; }
 
  private:
-  BytePairTokenizer tokenizer_;
+  std::shared_ptr<const TextTokenizer> tokenizer_;
   SequenceTokens tokens_;
+  int64_t size_;
 };
 
 // A function of config and training texts alone, so every rank learns the same.

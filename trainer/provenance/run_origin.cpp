@@ -11,6 +11,7 @@
 #include "trainer/checkpoint/durable_file.h"
 #include "trainer/errors.h"
 #include "trainer/host/collective_text.h"
+#include "trainer/named/kept_text.h"
 #include "trainer/record/run_directory.h"
 
 namespace espalier {
@@ -106,10 +107,10 @@ void inherit_texts(Communicator& comm, const RunConfig& config, const std::set<s
     const std::string folder = RunDirectory::inherited(config.directory);
     for (const auto& model : models) {
       const std::string text = config.values.value("model." + model + ".text", std::string());
-      const std::string file = "/text-" + text + ".json";
-      if (text.empty() || !fs::exists(parent + file)) continue;
+      const std::string kept = text.empty() ? "" : kept_text_path(parent, text);
+      if (kept.empty()) continue;
       fs::create_directories(folder);
-      replace_durably(folder + file, read_text_file(parent + file));
+      replace_durably(folder + kept.substr(parent.size()), read_text_file(kept));
     }
     return std::string();
   });

@@ -56,6 +56,7 @@ std::string missing_table(const json& values, const std::string& key) {
 
 bool is_place_of_data(const std::string& key) {
   const std::string name = key.substr(key.rfind('.') + 1);
+  if (key.starts_with("text.")) return name == "file";  // of other contents it is refused later
   if (key.starts_with("episodes.")) return name == "path";
   return key.starts_with("data.") && (name == "train" || name == "validation" || name == "test");
 }

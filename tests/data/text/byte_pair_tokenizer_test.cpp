@@ -122,6 +122,19 @@ TEST(BytePairTokenizer, TheLongestSpecialTokenWins) {
   EXPECT_EQ(tokenizer.encode("<a>><a><a", SpecialTokens::kParse), (Ids{2, 1, 0}));
 }
 
+TEST(BytePairTokenizer, MoreSpecialTokensFollowTheLastIdAndAreInItsFile) {
+  const BytePairTokenizer tokenizer = trained();
+  const auto more = tokenizer.with_special_tokens({"<draw>", "<null>"});
+  EXPECT_EQ(more->vocabulary_size(), 802);
+  EXPECT_EQ(more->find_special("<null>"), 801);
+  EXPECT_EQ(more->encode("a <draw> b"), tokenizer.encode("a <draw> b"));
+  EXPECT_EQ(more->decode({801, 800}), "");
+  const auto again = BytePairTokenizer::parse(more->to_text(), "again.json");
+  EXPECT_EQ(again.find_special("<draw>"), 800);
+  EXPECT_EQ(again.to_text(), more->to_text());
+  EXPECT_THROW(more->with_special_tokens({"<draw>"}), DataError);
+}
+
 TEST(BytePairTokenizer, CaptionsSpelledLikeASpecialTokenDoNotCollideWithIt) {
   const auto tokenizer = BytePairTokenizer::train({"xxend xxend xxend", "xxend"}, 400, {"xxend"});
   TemporaryFolder folder;
@@ -164,62 +177,6 @@ TEST(BytePairTokenizer, RefusesImpossibleRequests) {
 }
 
 TEST(BytePairTokenizer, EmptyTextHasNoIds) { EXPECT_TRUE(trained().encode("").empty()); }
-
-class TokenizerFile : public ::testing::Test {
- protected:
-  std::string error_of(const std::string& text) const {
-    return message_of<DataError>([&] { BytePairTokenizer::load(folder_.write("t.json", text)); });
-  }
-  // The committed file with one change.
-  std::string changed(const std::function<void(nlohmann::json&)>& change) const {
-    auto root =
-        nlohmann::json::parse(read_file(source_path("tests/data/golden/trained_tokenizer.json")));
-    change(root);
-    return root.dump();
-  }
-  TemporaryFolder folder_;
-};
-
-TEST_F(TokenizerFile, ThatIsMissingOrNotJsonIsNamed) {
-  expect_contains(message_of<DataError>([] { BytePairTokenizer::load("/nonexistent/t.json"); }),
-                  {"/nonexistent/t.json"});
-  expect_contains(error_of("{"), {"t.json", "not JSON"});
-  expect_contains(error_of("[]"), {"t.json", "model"});
-}
-
-TEST_F(TokenizerFile, ThatAsksForSomethingElseIsRefusedNotIgnored) {
-  using nlohmann::json;
-  expect_contains(error_of(changed([](json& r) {
-                    r["normalizer"] = {{"type", "NFC"}};
-                  })),
-                  {"normalizer"});
-  expect_contains(error_of(changed([](json& r) { r["model"]["type"] = "Unigram"; })), {"BPE"});
-  expect_contains(error_of(changed([](json& r) { r["model"]["dropout"] = 0.1; })), {"dropout"});
-  expect_contains(error_of(changed([](json& r) { r["model"]["ignore_merges"] = true; })),
-                  {"ignore_merges"});
-  expect_contains(error_of(changed([](json& r) {
-                    r["pre_tokenizer"] = {{"type", "Metaspace"}};
-                  })),
-                  {"pre-tokenizer"});
-  expect_contains(error_of(changed([](json& r) { r["pre_tokenizer"]["add_prefix_space"] = true; })),
-                  {"pre-tokenizer"});
-  expect_contains(error_of(changed([](json& r) { r["added_tokens"][0]["lstrip"] = true; })),
-                  {"<pad>"});
-}
-
-TEST_F(TokenizerFile, WithAnInconsistentVocabularyIsRefused) {
-  using nlohmann::json;
-  expect_contains(error_of(changed([](json& r) { r["model"]["vocab"].erase("e"); })),
-                  {"no token has the id"});
-  expect_contains(error_of(changed([](json& r) { r["model"]["vocab"]["e"] = 5; })),
-                  {"id 5 occurs twice"});
-  expect_contains(error_of(changed([](json& r) { r["model"]["merges"].push_back("q zzz"); })),
-                  {"merge"});
-  expect_contains(error_of(changed([](json& r) { r["model"]["merges"].push_back(7); })), {"merge"});
-  expect_contains(error_of(changed([](json& r) { r["model"]["vocab"]["汉"] = 800; })),
-                  {"byte alphabet"});
-  expect_contains(error_of(changed([](json& r) { r["model"].erase("merges"); })), {"merges"});
-}
 
 }  // namespace
 }  // namespace espalier

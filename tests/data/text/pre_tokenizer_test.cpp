@@ -8,13 +8,13 @@
 namespace espalier {
 namespace {
 
-std::vector<std::string> pieces_of(std::string_view text) {
-  std::vector<std::string> pieces;
-  for_each_piece(text, [&](std::string_view piece) { pieces.emplace_back(piece); });
+using Pieces = std::vector<std::string>;
+
+Pieces pieces_of(std::string_view text, const PreTokenizer& cutter = PreTokenizer::gpt2()) {
+  Pieces pieces;
+  cutter.for_each_piece(text, [&](std::string_view piece) { pieces.emplace_back(piece); });
   return pieces;
 }
-
-using Pieces = std::vector<std::string>;
 
 TEST(PreTokenizer, CutsWordsNumbersPunctuationAndContractions) {
   EXPECT_EQ(pieces_of("it's 12 o'clock!!"), (Pieces{"it", "'s", " 12", " o", "'", "clock", "!!"}));
@@ -32,6 +32,14 @@ TEST(PreTokenizer, KeepsBytesThatAreNotUtf8) {
 }
 
 TEST(PreTokenizer, GivesNoPieceForEmptyText) { EXPECT_TRUE(pieces_of("").empty()); }
+
+TEST(PreTokenizer, CutsThePiecesOfOneStepInTheNext) {
+  const auto digit = std::make_shared<const SplitPattern>(R"(\p{N})");
+  const auto word = std::make_shared<const SplitPattern>(R"( ?\p{L}+)");
+  EXPECT_EQ(pieces_of("ab12 c", PreTokenizer({{digit, false}, {word, true}})),
+            (Pieces{" ab", " 1", " 2", " c"}));
+  EXPECT_EQ(pieces_of("ab", PreTokenizer({})), (Pieces{"ab"}));
+}
 
 }  // namespace
 }  // namespace espalier
