@@ -137,6 +137,20 @@ at::Tensor YModelImpl::hidden(const TokenRows& rows, int64_t branch) {
   return arm.norm->forward(residual);
 }
 
+std::vector<at::Tensor> YModelImpl::hidden_states(const TokenRows& rows, int64_t branch) {
+  BranchImpl& arm = branch_at(branch);
+  Residual residual{embed(rows, branch), {}};
+  std::vector<at::Tensor> states = {residual.x};
+  for (const auto& layers : {trunk_, arm.layers}) {
+    for (const auto& layer : *layers) {
+      residual = layer->as<TransformerBlock>()->forward(residual, rows.mask, rotary_);
+      states.push_back(residual.x + residual.delta);
+    }
+  }
+  states.back() = arm.norm->forward(residual);
+  return states;
+}
+
 at::Tensor YModelImpl::text_logits(const at::Tensor& hidden, int64_t branch) {
   BranchImpl& arm = branch_at(branch);
   TORCH_CHECK(!arm.text_head.is_empty(), "branch \"", arm.options().name,

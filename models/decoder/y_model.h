@@ -74,6 +74,9 @@ class YModelImpl : public torch::nn::Module {
 
   // Hidden states of all rows after the branch's final norm, (N, width) in the compute type.
   at::Tensor hidden(const TokenRows& rows, int64_t branch);
+  // The residual stream of all rows at every depth, (N, width) each: the embeddings, then after
+  // each layer of the trunk and of the branch, the last one after the branch's final norm.
+  std::vector<at::Tensor> hidden_states(const TokenRows& rows, int64_t branch);
   at::Tensor embed(const TokenRows& rows, int64_t branch);  // (N, width) fp32
   // The heads, for rows of hidden states of their branch; throw where the branch has the other.
   at::Tensor text_logits(const at::Tensor& hidden_ND, int64_t branch);
