@@ -21,6 +21,8 @@ std::string_view name_of(Phase phase) {
       return "optimizer";
     case Phase::kStatistics:
       return "statistics";
+    case Phase::kInterference:
+      return "interference";
     case Phase::kCheckpoint:
       return "checkpoint";
     case Phase::kEvaluate:
@@ -43,6 +45,7 @@ PhaseDeadline deadline_of(Phase phase) {
     case Phase::kReduce:
     case Phase::kOptimizer:
     case Phase::kStatistics:
+    case Phase::kInterference:
       return PhaseDeadline::kStep;
     case Phase::kCheckpoint:
       return PhaseDeadline::kCheckpoint;

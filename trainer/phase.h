@@ -17,7 +17,8 @@ enum class Phase : uint8_t {
   kForwardBackward,
   kReduce,  // the rest of the gradients is summed over ranks
   kOptimizer,
-  kStatistics,  // what an objective updates outside of the gradients
+  kStatistics,    // what an objective updates outside of the gradients
+  kInterference,  // a measure of interference: extra passes, sums over ranks
   kCheckpoint,
   kEvaluate,
   kFinished,  // the work is done; the process winds down
@@ -25,7 +26,7 @@ enum class Phase : uint8_t {
 inline constexpr std::array kPhases = {
     Phase::kSetup,           Phase::kLoadCheckpoint, Phase::kData,      Phase::kAgree,
     Phase::kForwardBackward, Phase::kReduce,         Phase::kOptimizer, Phase::kStatistics,
-    Phase::kCheckpoint,      Phase::kEvaluate,       Phase::kFinished};
+    Phase::kInterference,    Phase::kCheckpoint,     Phase::kEvaluate,  Phase::kFinished};
 
 std::string_view name_of(Phase phase);  // "forward_backward": in messages, logs and metrics
 std::optional<Phase> parse_phase(std::string_view name);

@@ -199,9 +199,7 @@ RunOutcome TrainingRun::run_stage(size_t index, RunPosition position,
   const auto start = Clock::now();
   StepLoop loop(stage, comm_, observer_, *checkpointer_,
                 {config_, device_, &control_, steps_before(index),
-                 steps_before(config_.stages.size()), [this](const StepReport& report) {
-                   if (log_) log_->metrics(report);
-                 }});
+                 steps_before(config_.stages.size()), log_.get()});
   if (checkpoint) resume(*checkpoint, position, stage, loop);
   checkpoint.reset();
   for (size_t i = index; is_first() && i < config_.stages.size(); ++i) {

@@ -52,7 +52,8 @@ RunEvaluation::RunEvaluation(NamedThings& things, Stage& stage, RunObserver& obs
       stage_(stage),
       observer_(observer),
       record_(std::move(record)),
-      watched_(watched_metric(things.config(), stage.config())) {}
+      watched_(watched_metric(things.config(), stage.config())),
+      alignment_(AlignmentProfile::make(things, stage)) {}
 
 void RunEvaluation::prepare(bool is_first_step) {
   if (things_.config().evaluation.every_steps == 0) return;
@@ -85,6 +86,7 @@ RunEvaluation::Verdict RunEvaluation::interim(int64_t step) {
   const auto start = Clock::now();
   const Numbers losses = validate();
   const std::vector<Section> found = sections(step, /*is_final=*/false);
+  measure_alignment(step);
   write(step, /*is_final=*/false, seconds_since(start), found, losses);
   return judge(step, found, losses);
 }
@@ -103,12 +105,22 @@ void RunEvaluation::final(int64_t step) {
   observer_.on_phase(Phase::kEvaluate);
   const auto start = Clock::now();
   const std::vector<Section> found = sections(step, /*is_final=*/true);
+  measure_alignment(step);
   write(step, /*is_final=*/true, seconds_since(start), found, {});
 }
 
 RunEvaluation::Numbers RunEvaluation::validate() {
   if (!validation_) return {};
   return validation_->measure(things_.config().evaluation.max_samples);
+}
+
+void RunEvaluation::measure_alignment(int64_t step) {
+  if (!alignment_) return;
+  AlignmentRecord record = alignment_->measure();
+  if (record.branches.empty() || !is_first()) return;
+  record.step = step;
+  record.global_step = record_.global_step_before + step;
+  record_.log->alignment(to_json(record));
 }
 
 std::vector<Section> RunEvaluation::sections(int64_t step, bool is_final) {

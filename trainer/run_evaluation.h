@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/best_metric.h"
+#include "trainer/interference/alignment_profile.h"
 #include "trainer/named/named_things.h"
 #include "trainer/record/metrics.h"
 #include "trainer/run_observer.h"
@@ -49,6 +50,7 @@ class RunEvaluation {
   using Numbers = std::map<std::string, double>;
 
   Numbers validate();
+  void measure_alignment(int64_t step);
   std::vector<Section> sections(int64_t step, bool is_final);
   void write(int64_t step, bool is_final, double seconds, const std::vector<Section>& sections,
              const Numbers& losses);
@@ -62,6 +64,7 @@ class RunEvaluation {
   EvaluationRecord record_;
   const std::string watched_;
   std::unique_ptr<Validation> validation_;
+  std::unique_ptr<AlignmentProfile> alignment_;
   BestSoFar best_;
 };
 

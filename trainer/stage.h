@@ -52,6 +52,8 @@ class Stage {
   const std::vector<std::string>& parameter_names() const { return parameter_names_; }
   const std::vector<std::string>& frozen_names() const { return frozen_names_; }
   const std::vector<StageLoss>& losses() const { return losses_; }
+  // By objective: indices of the groups that it reaches.
+  const std::vector<std::vector<size_t>>& groups_of() const { return groups_of_; }
 
   // By group: whether any slot of the step, on any rank, reaches it, and it is not frozen then.
   std::vector<bool> groups_in_step(int64_t step) const;

@@ -55,6 +55,13 @@ struct LogsArguments {
 int run_logs(const LogsArguments& arguments);
 int run_report(const std::string& run);
 
+struct DiagnoseArguments {
+  std::string run;
+  std::string html;  // a file; "" = RUN/diagnosis.html
+  bool as_json = false;
+};
+int run_diagnose(const DiagnoseArguments& arguments);
+
 // Which checkpoint: of a step, the best, or (neither) the newest.
 struct CheckpointArguments {
   int64_t step = -1;

@@ -41,6 +41,15 @@ void declare_run_commands(CLI::App& app, Command& chosen) {
   add("report", "Write RUN/report.html and RUN/report.json")->callback([&chosen, run] {
     chosen = [=] { return run_report(*run); };
   });
+  auto diagnose = std::make_shared<DiagnoseArguments>();
+  auto* diagnosis =
+      add("diagnose", "Say where objectives disturb each other, and where a model should fork");
+  diagnosis->add_option("--html", diagnose->html, "Page to write; default: RUN/diagnosis.html");
+  diagnosis->add_flag("--json", diagnose->as_json, "As JSON");
+  diagnosis->callback([&chosen, run, diagnose] {
+    diagnose->run = *run;
+    chosen = [=] { return run_diagnose(*diagnose); };
+  });
   auto logs = std::make_shared<LogsArguments>();
   auto* command = add("logs", "Show the ends of a run's logs");
   command->add_option("--generation", logs->generation, "Default: the newest");

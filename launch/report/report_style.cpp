@@ -29,6 +29,8 @@ p{margin:.4rem 0;max-width:48rem}.soft{color:var(--soft)}
 .chart .grid{stroke:var(--line);stroke-width:1}
 .series{fill:none;stroke-width:1.8;stroke-linejoin:round}.faint{opacity:.28;stroke-width:1}
 .series.s0{stroke:var(--s0)}.series.s1{stroke:var(--s1)}.series.s2{stroke:var(--s2)}.series.s3{stroke:var(--s3)}.series.s4{stroke:var(--s4)}.series.s5{stroke:var(--s5)}
+.series.dashed{stroke-dasharray:5 4;stroke-width:1.3}.zero{stroke:var(--soft);stroke-width:1}
+.band{opacity:.18}.band.s0{fill:var(--s0)}.band.s1{fill:var(--s1)}.band.s2{fill:var(--s2)}.band.s3{fill:var(--s3)}.band.s4{fill:var(--s4)}.band.s5{fill:var(--s5)}
 .bar.s0{fill:var(--s0)}.baseline{stroke:var(--base);stroke-width:1.5;stroke-dasharray:5 4}
 .baseline.l1{stroke:var(--s2);stroke-dasharray:2 3}.baseline.l2{stroke:var(--s1);stroke-dasharray:8 3}.baseline.l3{stroke:var(--s3);stroke-dasharray:8 3 2 3}.baseline.l4{stroke:var(--s4);stroke-dasharray:3 2}.baseline.l5{stroke:var(--s5);stroke-dasharray:10 4}
 .share{display:flex;height:1.3rem;border-radius:.35rem;overflow:hidden;background:var(--line);margin:.5rem}

@@ -89,6 +89,14 @@ struct EvaluationConfig {
   int64_t max_samples = 512;
 };
 
+// Measures of how much objectives disturb each other (docs/interference.md).
+struct InterferenceConfig {
+  int64_t every_steps = 0;
+  double budget = 0.03;
+  int64_t alignment_samples = 256;
+  int64_t neighbours = 10;
+};
+
 struct ComputeConfig {
   std::string device = "auto";
   int64_t threads_per_rank = 0;
@@ -152,6 +160,7 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   LogConfig log;
   EvaluationConfig evaluation;
+  InterferenceConfig interference;
   ComputeConfig compute;
   DeadlineConfig deadline;
   std::vector<StageConfig> stages;

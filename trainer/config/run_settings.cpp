@@ -173,6 +173,35 @@ void declare_saving(Settings& s, RunConfig& c) {
          .max = 1e9});
 }
 
+void declare_interference(Settings& s, InterferenceConfig& c) {
+  s.add("interference.every_steps", c.every_steps,
+        {.help = "Steps between measures of how the gradients of objectives agree on the "
+                 "parameters that they share; 0 = none. Weights are the same with it. Costs "
+                 "memory for 2 gradients of the shared parameters per objective, and time: their "
+                 "sum over ranks, and an extra backward pass for each objective where several "
+                 "train on one micro-batch; interference.budget bounds it.",
+         .unit = "steps",
+         .min = 0,
+         .max = kManySteps});
+  s.add("interference.budget", c.budget,
+        {.help = "Share of the time of training that these measures may take: where one takes "
+                 "more, they are spaced further apart than every_steps.",
+         .min = 0.0001,
+         .max = 1});
+  s.add("interference.alignment_samples", c.alignment_samples,
+        {.help = "Validation samples whose hidden states are compared, of images and of their "
+                 "captions, at every evaluation where measures are taken; 0 = none.",
+         .unit = "samples",
+         .min = 0,
+         .max = 4096});
+  s.add("interference.neighbours", c.neighbours,
+        {.help = "Nearest neighbours of a sample that are compared for it; at most the samples "
+                 "less one.",
+         .unit = "samples",
+         .min = 1,
+         .max = 1000});
+}
+
 void declare_compute(Settings& s, ComputeConfig& c) {
   s.add("compute.device", c.device,
         {.help = "auto = a GPU when there is one.",
@@ -363,6 +392,7 @@ Settings declare_settings(RunConfig& config) {
     c.settings->declare(scope);
   }
   declare_saving(settings, config);
+  declare_interference(settings, config.interference);
   declare_compute(settings, config.compute);
   declare_deadline_settings(settings, config.deadline);
   for (StageConfig& stage : config.stages) {

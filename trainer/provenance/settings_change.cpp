@@ -12,8 +12,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array kFree = {"run.",        "checkpoint.", "log.",
-                              "evaluation.", "compute.",    "deadline."};
+constexpr std::array kFree = {"run.",     "checkpoint.", "log.",         "evaluation.",
+                              "compute.", "deadline.",   "interference."};
 
 // Where a stage may end early, what is evaluated, and when, decides how long it is trained.
 bool may_end_early(const RunConfig& config) {

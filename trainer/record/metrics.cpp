@@ -25,7 +25,9 @@ RunLog::RunLog(const std::string& run_directory, bool tensorboard, int generatio
     : generation_(generation),
       metrics_(run_directory + "/metrics.jsonl"),
       events_(run_directory + "/events.jsonl"),
-      history_(run_directory + "/evaluation/history.jsonl") {
+      history_(run_directory + "/evaluation/history.jsonl"),
+      interference_(run_directory + "/interference.jsonl"),
+      alignment_(run_directory + "/alignment.jsonl") {
   if (tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(run_directory + "/tensorboard",
                                                        unix_time_s(), start_step);
@@ -108,6 +110,16 @@ void RunLog::add_to_tensorboard(const std::string& stage, int64_t global_step,
   }
 }
 
+void RunLog::interference(json line) {
+  line["time"] = unix_time_s();
+  post([this, line = std::move(line)] { append(interference_, line); });
+}
+
+void RunLog::alignment(json line) {
+  line["time"] = unix_time_s();
+  post([this, line = std::move(line)] { append(alignment_, line); });
+}
+
 void RunLog::flush() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return queue_.empty() && !is_writing_; });
@@ -167,13 +179,17 @@ void MetricsHistory::add(const std::string& text) {
   by_step_[step] = std::move(line);
 }
 
-std::vector<json> read_metrics(const std::string& run_directory) {
+std::vector<json> read_by_step(const std::string& path) {
   MetricsHistory history;
-  std::ifstream file(run_directory + "/metrics.jsonl");
+  std::ifstream file(path);
   for (std::string text; std::getline(file, text);) history.add(text);
   std::vector<json> lines;
   for (const auto& [step, line] : history.by_step()) lines.push_back(line);
   return lines;
+}
+
+std::vector<json> read_metrics(const std::string& run_directory) {
+  return read_by_step(run_directory + "/metrics.jsonl");
 }
 
 }  // namespace espalier

@@ -20,10 +20,11 @@
 
 namespace espalier {
 
-// What a run writes down while it goes on: metrics.jsonl, events.jsonl, evaluation/history.jsonl
-// and TensorBoard files. Calls return at once; a thread of its own does the writing, in order. What
-// cannot be written is left out whole, said once, and the run goes on; the log goes on too as soon
-// as the disk takes it again. Rank 0 only; any thread may call.
+// What a run writes down while it goes on: metrics.jsonl, events.jsonl, evaluation/history.jsonl,
+// interference.jsonl, alignment.jsonl and TensorBoard files. Calls return at once; a thread of its
+// own does the writing, in order. What cannot be written is left out whole, said once, and the run
+// goes on; the log goes on too as soon as the disk takes it again. Rank 0 only; any thread may
+// call.
 class RunLog {
  public:
   RunLog(const std::string& run_directory, bool tensorboard, int generation, int64_t start_step);
@@ -39,6 +40,9 @@ class RunLog {
   void evaluation(const std::string& stage, int64_t step, int64_t global_step,
                   const std::vector<Section>& sections,
                   const std::map<std::string, double>& validation = {});
+  // Lines of interference.jsonl and alignment.jsonl; they have a "global_step".
+  void interference(nlohmann::json line);
+  void alignment(nlohmann::json line);
   void flush();  // blocks until all of the above is in the files
 
  private:
@@ -50,7 +54,7 @@ class RunLog {
   void note(bool is_written, AppendFile& file);
 
   int generation_;
-  AppendFile metrics_, events_, history_;
+  AppendFile metrics_, events_, history_, interference_, alignment_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
@@ -59,8 +63,8 @@ class RunLog {
   std::jthread thread_;  // last: joins before the rest is gone
 };
 
-// Lines of metrics.jsonl by global step: where a relaunch repeated steps, those of the newest
-// generation.
+// Lines of metrics.jsonl, or of another such file, by global step: where a relaunch repeated steps,
+// those of the newest generation.
 class MetricsHistory {
  public:
   // Text that is no JSON object was cut short by a kill, and is left out.
@@ -71,6 +75,9 @@ class MetricsHistory {
   std::map<int64_t, nlohmann::json> by_step_;
   int newest_ = 0;
 };
+
+// Such a file in the order of steps, one line per step; empty where there is none.
+std::vector<nlohmann::json> read_by_step(const std::string& path);
 
 // metrics.jsonl of a run in the order of steps, one line per reported step.
 std::vector<nlohmann::json> read_metrics(const std::string& run_directory);

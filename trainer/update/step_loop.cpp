@@ -10,6 +10,7 @@
 #include "trainer/errors.h"
 #include "trainer/host/memory_use.h"
 #include "trainer/host/peak_flops.h"
+#include "trainer/record/metrics.h"
 #include "trainer/update/flop_counter.h"
 #include "trainer/update/precision.h"
 #include "trainer/update/schedule.h"
@@ -31,6 +32,14 @@ std::unique_ptr<WeightAverage> make_average(Stage& stage) {
   return std::make_unique<WeightAverage>(std::move(tensors), names, stage.config().ema_decay);
 }
 
+at::Tensor total_of(const std::vector<at::Tensor>& terms) {
+  at::Tensor total;
+  for (const at::Tensor& term : terms) {
+    if (term.defined()) total = total.defined() ? total + term : term;
+  }
+  return total;
+}
+
 }  // namespace
 
 StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
@@ -41,6 +50,7 @@ StepLoop::StepLoop(Stage& stage, Communicator& comm, RunObserver& observer,
       observer_(observer),
       checkpointer_(checkpointer),
       options_(std::move(options)),
+      interference_(stage, comm, options_.config.interference),
       clock_(observer, options_.device),
       meter_(stage.losses()),
       work_(stage.config().objectives.size()) {
@@ -91,10 +101,12 @@ bool StepLoop::step() {
   active_ = stage_.groups_in_step(steps_done_);
   stage_.begin_step(steps_done_);
   clock_.enter(Phase::kForwardBackward);
+  if (interference_.is_on()) interference_.begin_step(steps_done_);
   forward_backward(batches);
   clock_.enter(Phase::kReduce);
   reducer_->finish();
   clock_.enter(Phase::kOptimizer);
+  interference_.before_update();
   const bool applied = apply_gradients();
   clock_.enter(Phase::kStatistics);
   if (applied) {
@@ -105,8 +117,17 @@ bool StepLoop::step() {
   }
   ++steps_done_;
   unreported_->step = steps_done_;
+  if (interference_.measures_this_step()) end_measure();
   clock_.leave();
   return true;
+}
+
+void StepLoop::end_measure() {
+  clock_.enter(Phase::kInterference);
+  std::optional<InterferenceRecord> record = interference_.end_step(step_s_);
+  if (!record || options_.log == nullptr) return;
+  record->global_step = options_.global_step_before + record->step;
+  options_.log->interference(to_json(*record));
 }
 
 // On the prefetch thread. This rank's slots of the step: rank r of W has the r-th of W equal parts.
@@ -153,34 +174,41 @@ void StepLoop::forward_backward(StepBatches& batches) {
 }
 
 void StepLoop::train_slot(SlotBatch& batch, bool is_last) {
+  std::vector<at::Tensor> terms;
   at::Tensor total;
   batch.upload.send();
   {
     const PrecisionGuard guard(options_.device.type(), stage_.config().precision);
-    total = weighted_total(stage_.compute(batch));
+    terms = weighted_terms(stage_.compute(batch));
+    total = total_of(terms);
   }
   if (!total.defined() || !total.requires_grad()) return;
+  if (interference_.measures_this_step()) {
+    clock_.enter(Phase::kInterference);
+    interference_.before_backward(batch, terms);
+    clock_.enter(Phase::kForwardBackward);
+  }
   if (is_last) reducer_->expect_last_backward(stage_.groups_in_slot(batch));
   // A loss that is not finite can have finite gradients. Seeding backward with nan makes it show
   // in the sum of gradients, and so on every rank, without another message.
   const at::Tensor seed = torch::ones_like(total).masked_fill_(
       at::isfinite(total.detach()).logical_not(), std::numeric_limits<double>::quiet_NaN());
   total.backward(seed);
+  interference_.after_backward();
 }
 
-at::Tensor StepLoop::weighted_total(const std::vector<at::Tensor>& sums) {
+// By loss what this slot adds to the loss of the step; undefined = nothing.
+std::vector<at::Tensor> StepLoop::weighted_terms(const std::vector<at::Tensor>& sums) {
   const std::vector<StageLoss>& losses = stage_.losses();
-  at::Tensor total;
+  std::vector<at::Tensor> terms(losses.size());
   for (size_t i = 0; i < losses.size(); ++i) {
     if (!sums[i].defined() || targets_[i] <= 0) continue;
     const at::Tensor sum = sums[i].detach();
     sums_[i] = sums_[i].defined() ? sums_[i] + sum : sum;
     const double weight = losses[i].weight * stage_.share_of_step(losses[i], steps_done_);
-    if (weight == 0) continue;
-    const at::Tensor term = sums[i] * (weight / targets_[i]);
-    total = total.defined() ? total + term : term;
+    if (weight != 0) terms[i] = sums[i] * (weight / targets_[i]);
   }
-  return total;
+  return terms;
 }
 
 // False: gradients were not finite, and nothing was changed. The norm is the same on every rank, as
@@ -293,7 +321,7 @@ void StepLoop::publish(const std::optional<Agreement>& read) {
   report.eta_s = step_s_ * static_cast<double>(report.stage_steps - report.step);
   observer_.on_step(report);
   if (is_line(report.step)) {
-    if (options_.on_line) options_.on_line(report);
+    if (options_.log != nullptr) options_.log->metrics(report);
     clock_.reset();
     meter_.start_interval();
     work_.start_interval();

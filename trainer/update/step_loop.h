@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +11,7 @@
 #include "data/order/prefetcher.h"
 #include "trainer/checkpoint/checkpointer.h"
 #include "trainer/config/run_config.h"
+#include "trainer/interference/interference_meter.h"
 #include "trainer/run_observer.h"
 #include "trainer/stage.h"
 #include "trainer/update/agreement.h"
@@ -24,6 +24,8 @@
 
 namespace espalier {
 
+class RunLog;
+
 struct StepLoopOptions {
   const RunConfig& config;
   at::Device device;
@@ -32,8 +34,9 @@ struct StepLoopOptions {
   Communicator* control = nullptr;
   int64_t global_step_before = 0;  // steps of all earlier stages
   int64_t total_steps = 0;         // of all stages
-  // Every log.every_steps steps, on every rank; losses and times are means since the call before.
-  std::function<void(const StepReport&)> on_line = {};
+  // Rank 0's, or null. Gets a line every log.every_steps steps, whose losses and times are means
+  // since the line before, and every measure of interference.
+  RunLog* log = nullptr;
 };
 
 // The steps of one stage: the story of a training step is step(). Knows ranks and optimizers; what
@@ -86,7 +89,8 @@ class StepLoop {
   Agreement agree_on(const StepBatches& batches);
   void forward_backward(StepBatches& batches);
   void train_slot(SlotBatch& batch, bool is_last);
-  at::Tensor weighted_total(const std::vector<at::Tensor>& sums);
+  std::vector<at::Tensor> weighted_terms(const std::vector<at::Tensor>& sums);
+  void end_measure();
   bool apply_gradients();
   void apply_unread();
   bool reads_every_step() const { return options_.device.is_cpu(); }
@@ -107,6 +111,7 @@ class StepLoop {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;
   std::unique_ptr<GradientReducer> reducer_;
+  InterferenceMeter interference_;
   std::unique_ptr<Prefetcher<StepBatches>> prefetcher_;
   PhaseClock clock_;
   LossMeter meter_;

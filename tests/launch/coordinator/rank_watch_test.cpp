@@ -98,10 +98,10 @@ TEST_P(CoordinatorByPhase, EndsAJobThatMakesNoProgressAfterTheDeadlineOfItsPhase
 }
 
 constexpr PhaseLimit kLimits[] = {
-    {Phase::kSetup, 900},    {Phase::kLoadCheckpoint, 900}, {Phase::kData, 60},
-    {Phase::kAgree, 60},     {Phase::kForwardBackward, 60}, {Phase::kReduce, 60},
-    {Phase::kOptimizer, 60}, {Phase::kStatistics, 60},      {Phase::kCheckpoint, 600},
-    {Phase::kEvaluate, 900}, {Phase::kFinished, 900}};
+    {Phase::kSetup, 900},      {Phase::kLoadCheckpoint, 900}, {Phase::kData, 60},
+    {Phase::kAgree, 60},       {Phase::kForwardBackward, 60}, {Phase::kReduce, 60},
+    {Phase::kOptimizer, 60},   {Phase::kStatistics, 60},      {Phase::kInterference, 60},
+    {Phase::kCheckpoint, 600}, {Phase::kEvaluate, 900},       {Phase::kFinished, 900}};
 static_assert(std::size(kLimits) == kPhases.size(), "every phase has a deadline");
 
 INSTANTIATE_TEST_SUITE_P(Phases, CoordinatorByPhase, testing::ValuesIn(kLimits),
