@@ -62,9 +62,8 @@ void validate_text(const RunConfig& config, const TextConfig& text) {
     }
     return;
   }
-  if (!text.end_token.empty() || text.padded_size != defaults.padded_size) {
-    throw ConfigError(where + (text.end_token.empty() ? ".padded_size" : ".end_token") +
-                      " is of a tokenizer that is brought; set " + where +
+  if (!text.end_token.empty()) {
+    throw ConfigError(where + ".end_token is of a tokenizer that is brought; set " + where +
                       ".file too, or remove it");
   }
   if (text.data.empty()) {

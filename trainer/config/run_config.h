@@ -37,7 +37,6 @@ struct TextConfig {
   std::string name;
   std::string file;
   std::string end_token;
-  int64_t padded_size = 0;
   std::string data;
   int64_t vocabulary_size = 1024;
   std::vector<std::string> fields = {"caption", "keywords", "messages"};

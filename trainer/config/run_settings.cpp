@@ -78,13 +78,6 @@ void declare_text(SettingsScope s, TextConfig& c) {
       {.help = "Special token of the file that ends a text, as the file spells it; empty = a token "
                "of its own, which is added where the file has none.",
        .also = {"eos", "eos_token"}});
-  s.add("padded_size", c.padded_size,
-        {.help = "Ids that a model has room for beyond those of the file, as brought weights have; "
-                 "0 = as many as there are tokens.",
-         .unit = "tokens",
-         .min = 0,
-         .max = 1e7,
-         .also = {"padded_vocab_size", "make_vocab_size_divisible_by"}});
   s.add("data", c.data, {.help = "Name of the data set whose training texts it is learned from."});
   s.add("vocabulary_size", c.vocabulary_size,
         {.help = "Entries of the byte-level BPE.",

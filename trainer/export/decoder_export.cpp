@@ -14,7 +14,7 @@
 #include "trainer/export/export_folder.h"
 #include "trainer/export/weight_shards.h"
 #include "trainer/models/y_decoder_settings.h"
-#include "trainer/named/named_things.h"
+#include "trainer/named/kept_text.h"
 #include "trainer/record/json_text.h"
 
 namespace espalier {
@@ -96,17 +96,18 @@ ExportResult export_decoder(const ExportRequest& request, const std::string& bra
   about["format"] = kExportFormat;
   about["run"] = run_name;
   about["step"] = checkpoint.step;
-  const std::string text =
-      kept_text_path(config, settings_as<YDecoderSettings>(model.settings).text);
+  const fs::path text =
+      kept_text_path(config.directory, settings_as<YDecoderSettings>(model.settings).text);
   const std::vector<TensorMap> shards = cut_into_shards(tensors, request.max_shard_bytes);
   ExportResult result{path, {}, std::ssize(tensors), bytes_of(tensors)};
   replace_folder(request.to, result.bytes, [&](const std::string& temporary) {
     result.files = write_weight_shards(temporary, shards);
     result.files.emplace_back("config.json");
     write_durably(temporary + "/config.json", about.dump(2) + "\n");
-    if (!fs::exists(text)) return;
-    result.files.emplace_back("tokenizer.json");
-    write_durably(temporary + "/tokenizer.json", read_text_file(text));
+    if (text.empty()) return;
+    const std::string name = "tokenizer" + text.extension().string();
+    result.files.push_back(name);
+    write_durably(temporary + "/" + name, read_text_file(text.string()));
   });
   return result;
 }

@@ -57,16 +57,6 @@ SequenceTokens tokens_of(const TextTokenizer& tokenizer, const TextConfig& confi
   return {ids[0], ids[1], ids[2], ids[3], ids[4], ids[5]};
 }
 
-int64_t size_of(const TextTokenizer& tokenizer, const TextConfig& config) {
-  const int64_t tokens = tokenizer.vocabulary_size();
-  if (config.padded_size == 0 || config.padded_size >= tokens) {
-    return std::max(config.padded_size, tokens);
-  }
-  throw ConfigError("text." + config.name + ".padded_size = " + std::to_string(config.padded_size) +
-                    ": " + config.file + " and the structure of sequences have " +
-                    std::to_string(tokens) + " tokens; raise it, or leave it out");
-}
-
 }  // namespace
 
 std::vector<std::string> SequenceTokens::special_tokens() {
@@ -76,8 +66,7 @@ std::vector<std::string> SequenceTokens::special_tokens() {
 TextVocabulary::TextVocabulary(std::shared_ptr<const TextTokenizer> tokenizer,
                                const TextConfig& config)
     : tokenizer_(with_structure(std::move(tokenizer), config)),
-      tokens_(tokens_of(*tokenizer_, config)),
-      size_(size_of(*tokenizer_, config)) {}
+      tokens_(tokens_of(*tokenizer_, config)) {}
 
 std::vector<int64_t> TextVocabulary::encode(const std::string& text) const {
   const std::vector<int32_t> ids = tokenizer_->encode(text);

@@ -27,20 +27,19 @@ struct SequenceTokens {
 class TextVocabulary {
  public:
   // Structure that `tokenizer` has no tokens for follows its last id; `config` may name one of its
-  // own as the end. ConfigError when it has no such token, or more than config.padded_size.
+  // own as the end. ConfigError when it has no such token.
   TextVocabulary(std::shared_ptr<const TextTokenizer> tokenizer, const TextConfig& config);
 
   std::vector<int64_t> encode(const std::string& text) const;
   // Valid UTF-8, whatever a model wrote; ids beyond the tokens are nothing.
   std::string decode(const std::vector<int32_t>& ids) const;
-  int64_t size() const { return size_; }  // ids that a model has: at least one for each token
+  int64_t size() const { return tokenizer_->vocabulary_size(); }
   const SequenceTokens& tokens() const { return tokens_; }
   const TextTokenizer& tokenizer() const { return *tokenizer_; }
 
  private:
   std::shared_ptr<const TextTokenizer> tokenizer_;
   SequenceTokens tokens_;
-  int64_t size_;
 };
 
 // A function of config and training texts alone, so every rank learns the same.

@@ -80,12 +80,10 @@ TEST_F(BroughtText, EndsWithATokenOfItsOwnWhereItIsNamed) {
                {"text.names.end_token = \"<|eot|>\"", "qwen2.json", "<|im_end|>"});
 }
 
-TEST_F(BroughtText, HasRoomForTheIdsOfBroughtWeights) {
-  const TextVocabulary made = made_of(with_file(brought("gpt2.json"), "padded_size = 1536\n"));
-  EXPECT_EQ(made.size(), 1536);
+// A model's embedding may have more rows than there are tokens.
+TEST_F(BroughtText, ReadsIdsBeyondItsTokensAsNothing) {
+  const TextVocabulary made = made_of(with_file(brought("gpt2.json"), ""));
   EXPECT_EQ(made.decode({1535, 64}), made.decode({64}));
-  expect_parts(refusal_of("file = \"" + brought("gpt2.json") + "\"\npadded_size = 1200\n"),
-               {"text.names.padded_size = 1200", "1207 tokens"});
 }
 
 TEST_F(BroughtText, IsNotLearnedToo) {
