@@ -52,11 +52,14 @@ class OwnData : public testing::Test {
     write("mine.toml", config.substr(0, begin) + data + "\n" + config.substr(end) + more);
   }
 
-  std::string espalier(std::vector<std::string> arguments, int expected = 0) {
+  // `input`: a file that is its standard input.
+  std::string espalier(std::vector<std::string> arguments, int expected = 0,
+                       const std::string& input = "/dev/null") {
     const std::string output = folder_.file("output-" + std::to_string(count_++));
     std::string command = "cd " + folder_.file("") + " && XDG_CACHE_HOME=" + folder_.file("cache") +
                           " " + ESPALIER_PROGRAM;
     for (const std::string& argument : arguments) command += " '" + argument + "'";
+    command += " < " + input;
     Program program({"/bin/sh", "-c", command}, output);
     EXPECT_EQ(program.wait(300), expected) << command << "\n" << program.output();
     return program.output();
@@ -109,6 +112,22 @@ TEST_F(OwnData, AFolderOf2000PicturesWithTextsBesideThem) {
   EXPECT_NE(espalier({"caption", "mine/test/1950.png", "--run", "runs/mine"}), "");
   espalier({"draw", "red apple", "--run", "runs/mine", "--out", "drawings"});
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_.file("drawings")), {}), 1);
+
+  write("pictures.jsonl",
+        "{\"image\": \"mine/test/1950.png\"}\n{\"image\": \"mine/test/1951.png\"}\n");
+  const std::string named =
+      espalier({"caption", "--run", "runs/mine", "--jsonl", "pictures.jsonl"});
+  EXPECT_NE(named.find("{\"caption\":"), std::string::npos) << named;
+  EXPECT_NE(named.find("\"image\":\"mine/test/1951.png\"}"), std::string::npos) << named;
+  write("pictures.jsonl", "{\"picture\": \"mine/test/1950.png\"}\n");
+  const std::string refused =
+      espalier({"caption", "--run", "runs/mine", "--jsonl", "pictures.jsonl"}, 64);
+  EXPECT_NE(refused.find("pictures.jsonl:1: expected {\"image\""), std::string::npos) << refused;
+
+  espalier({"checkpoint", "export", "runs/mine", "--to", "decoder", "--decoder", "understanding"});
+  EXPECT_NE(read_file(file("decoder/config.json")).find("\"model_type\": \"llama\""),
+            std::string::npos);
+  EXPECT_TRUE(fs::exists(file("decoder/tokenizer.json")));
 }
 
 TEST_F(OwnData, ACsvIndexWithLabelsAsCaptions) {
@@ -173,6 +192,13 @@ TEST_F(OwnData, ConversationsAboutPictures) {
   replace_all("data = \"mine\"", "data = \"talk\"");
   write("mine.toml", config);
   train_and_report();
+
+  write("said.txt", "/image 3.png\nWhat is this?\nAnd what else?\n/quit\n");
+  const std::string answers = espalier({"chat", "runs/mine"}, 0, "said.txt");
+  EXPECT_NE(answers.find("shown: 3.png"), std::string::npos) << answers;
+  write("said.txt", "What is this?\n");
+  EXPECT_NE(espalier({"chat", "runs/mine"}, 64, "said.txt").find("no picture is shown yet"),
+            std::string::npos);
 }
 
 // The losses of every step, by stage and step, as metrics.jsonl has them.

@@ -197,5 +197,35 @@ TEST(YModel, LayerAndProjectorHaveTheParameterCountsOfUniForkAtItsSizes) {
   EXPECT_EQ(count(*projector) + 2 * 896, 1723904);
 }
 
+// UniFork at its published size, counted by what a layer and a row of the vocabulary add to small
+// models of its widths: 673 million numbers need not be drawn for it.
+TEST(YModel, HasTheParameterCountsOfQwenAndOfUniForkAtTheirSizes) {
+  const auto count = [](int64_t trunk, std::vector<int64_t> branches, int64_t vocabulary) {
+    YModelOptions o;
+    o.width = 896;
+    o.heads = 14;
+    o.kv_heads = 2;
+    o.feed_forward_width = 4864;
+    o.trunk_layers = trunk;
+    o.query_key_value_bias = true;
+    o.has_tied_text_head = true;
+    o.vocabulary_size = vocabulary;
+    o.image_positions = 0;
+    for (const int64_t layers : branches) {
+      o.branches.push_back({.name = "b" + std::to_string(o.branches.size()), .layers = layers});
+    }
+    int64_t numbers = 0;
+    for (const auto& p : YModel(o)->parameters()) numbers += p.numel();
+    return numbers;
+  };
+  const int64_t none = count(0, {0}, 1);
+  const int64_t of_trunk = count(1, {0}, 1) - none, of_branch = count(0, {1}, 1) - none;
+  const int64_t of_row = count(0, {0}, 2) - none, fork = count(0, {0, 0}, 1) - none;
+  constexpr int64_t kVocabulary = 151936;
+  const int64_t qwen = none + 12 * of_trunk + 12 * of_branch + (kVocabulary - 1) * of_row;
+  EXPECT_EQ(qwen, 494032768);
+  EXPECT_EQ(qwen + fork + 12 * of_branch, 672982272);
+}
+
 }  // namespace
 }  // namespace espalier

@@ -13,6 +13,7 @@
 #include "toy_room.h"
 #include "trainer/errors.h"
 #include "trainer/models/y_inference.h"
+#include "trainer/objectives/draw/draw.h"
 #include "trainer/stage.h"
 
 namespace espalier {
@@ -67,6 +68,7 @@ TEST_F(YObjectives, ABackwardReachesExactlyTheGroupsOfTheObjectivesInTheSlot) {
 }
 
 TEST_F(YObjectives, PassesUnderABudgetHoldTheSamplesOfTheSlotOnceEachAndAddUpToIt) {
+  config_ = small_config(fresh_directory("run"), {"stage.both.objectives.draw.hidden_codes=1"});
   for (const int64_t budget : {1, 90, 100000}) {
     config_.stages[1].tokens_per_pass = budget;
     Made made(config_, *comm_);
@@ -102,6 +104,24 @@ TEST_F(YObjectives, PassesUnderABudgetHoldTheSamplesOfTheSlotOnceEachAndAddUpToI
       }
     }
   }
+}
+
+TEST_F(YObjectives, DrawingHidesSomePositionsOfEachPictureAndTheSameOnesEachTime) {
+  config_ = small_config(fresh_directory("run"), {"stage.both.objectives.draw.hidden_codes=1"});
+  Made first(config_, *comm_), second(config_, *comm_);
+  double hidden = 0, all = 0;
+  for (int64_t step = 0; step < 20; ++step) {
+    for (int64_t slot = 0; slot < 4; ++slot) {
+      const SlotBatch a = first.stage.load(step, slot), b = second.stage.load(step, slot);
+      const auto* drawn = dynamic_cast<const DrawBatch*>(a.parts.front().get());
+      if (drawn == nullptr) continue;
+      const at::Tensor& shown = drawn->shown;
+      EXPECT_TRUE(torch::equal(shown, dynamic_cast<const DrawBatch&>(*b.parts.front()).shown));
+      hidden += (1 - shown).sum().item<double>();
+      all += static_cast<double>(shown.numel());
+    }
+  }
+  EXPECT_NEAR(hidden / all, 0.5, 0.1);  // the mean of what is drawn between 0 and 1
 }
 
 TEST_F(YObjectives, AFreshModelGuessesCodesAndTokensAboutUniformly) {

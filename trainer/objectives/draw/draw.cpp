@@ -42,6 +42,13 @@ void DrawSettings::declare(SettingsScope scope) {
             {.help = "Classifier-free guidance of drawing; 1 = off, which halves its cost.",
              .min = 0,
              .max = 100});
+  scope.add(
+      "plausibility", sampling.plausibility,
+      {.help = "With guidance above 1: codes that the caption alone finds less likely than this "
+               "part of its likeliest are left out, since guidance lifts what both find as good "
+               "as impossible; 0 = none.",
+       .min = 0,
+       .max = 1});
   scope.add("temperature", sampling.temperature,
             {.help = "Of the draws of codes; 0 = always the most likely.", .min = 0, .max = 100});
   scope.add("top_k", sampling.top_k,
