@@ -15,8 +15,10 @@ void declare_forward(CLI::App& app, Command& chosen) {
       "forward", "One pass of a Hugging Face folder's model, to compare with the reference");
   command->add_option("MODEL_DIR", forward->folder, "Folder with config.json and safetensors")
       ->required();
-  command->add_option("--inputs", forward->inputs, "Safetensors: input_ids, labels, …")->required();
-  command->add_option("--outputs", forward->outputs, "Safetensors to write: logits, loss, …")
+  command->add_option("--inputs", forward->inputs, "Safetensors: input_ids, labels and others")
+      ->required();
+  command
+      ->add_option("--outputs", forward->outputs, "Safetensors to write: logits, loss and others")
       ->required();
   command->add_flag("--backward", forward->backward, "Gradients of the loss too: grad.PARAMETER");
   command->add_flag("--train", forward->train, "As in training, not as in evaluation");
