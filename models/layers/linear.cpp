@@ -59,10 +59,11 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const auto weight_type = ctx->saved_data["weight_type"].toScalarType();
     at::Tensor grad_x, grad_weight, grad_bias;
     if (ctx->saved_data["needs_x"].toBool()) {
-      grad_x = at::mm(grad, saved[1]).to(ctx->saved_data["x_type"].toScalarType());
+      grad_x =
+          multiply_by_transposed(grad, saved[1].t()).to(ctx->saved_data["x_type"].toScalarType());
     }
     if (ctx->saved_data["needs_weight"].toBool()) {
-      grad_weight = at::mm(grad.t(), saved[0]).to(weight_type);
+      grad_weight = multiply_by_transposed(grad.t(), saved[0].t()).to(weight_type);
     }
     if (ctx->saved_data["has_bias"].toBool())
       grad_bias = grad.to(at::kFloat).sum(0).to(weight_type);
