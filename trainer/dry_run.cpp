@@ -19,6 +19,7 @@
 #include "trainer/errors.h"
 #include "trainer/host/backend_choice.h"
 #include "trainer/host/device.h"
+#include "trainer/host/host_memory.h"
 #include "trainer/memory_need.h"
 #include "trainer/named/kept_text.h"
 #include "trainer/named/named_things.h"
@@ -261,6 +262,7 @@ std::string dry_run(const RunConfig& config, int world_size, const RunOptions& o
   validate_for_world(config, world_size);
   const at::Device device = check_machine(config, world_size);
   use_threads(config.compute, world_size);
+  keep_heap_in_huge_pages(world_size);  // as a training does, so that memory is tried as it will be
   use_device(device, config.compute.deterministic);
   report_compute(config, device, world_size, report);
   const fs::path folder = writable_ancestor(config.directory);
