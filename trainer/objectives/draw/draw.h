@@ -22,7 +22,7 @@ struct DrawSettings : ObjectiveSettings {
   int64_t samples = 0;
   double condition_dropout = 0.1;
   double hidden_codes = 0.0;
-  SamplingOptions sampling = {.guidance = 2.0, .temperature = 0.5};
+  SamplingOptions sampling = {.guidance = 2.0, .plausibility = 0.5, .temperature = 0.5};
 
   void declare(SettingsScope scope) override;
   std::vector<std::string> data_fields() const override { return {"caption"}; }
