@@ -159,32 +159,33 @@ at::Tensor YModelImpl::embed(const TokenRows& rows, int64_t branch) {
   return torch::cat(parts).index_select(0, rows.sources);
 }
 
+template <class Layer>
+Residual YModelImpl::through_layers(Residual residual, BranchImpl& arm, const Layer& layer) {
+  for (const auto& each : *trunk_) residual = layer(*each->as<TransformerBlock>(), residual);
+  residual = arm.enter(residual);
+  for (const auto& each : *arm.layers) residual = layer(*each->as<TransformerBlock>(), residual);
+  return residual;
+}
+
 at::Tensor YModelImpl::hidden(const TokenRows& rows, int64_t branch) {
   BranchImpl& arm = branch_at(branch);
-  Residual residual{embed(rows, branch), {}};
-  for (const auto& layer : *trunk_) {
-    residual = layer->as<TransformerBlock>()->forward(residual, rows.mask, rotary_);
-  }
-  residual = arm.enter(residual);
-  for (const auto& layer : *arm.layers) {
-    residual = layer->as<TransformerBlock>()->forward(residual, rows.mask, rotary_);
-  }
+  Residual residual = through_layers({embed(rows, branch), {}}, arm,
+                                     [&](TransformerBlockImpl& layer, const Residual& before) {
+                                       return layer.forward(before, rows.mask, rotary_);
+                                     });
   return arm.norm->forward(residual);
 }
 
 std::vector<at::Tensor> YModelImpl::hidden_states(const TokenRows& rows, int64_t branch) {
   BranchImpl& arm = branch_at(branch);
-  Residual residual{embed(rows, branch), {}};
-  std::vector<at::Tensor> states = {residual.x};
-  const auto run = [&](const torch::nn::ModuleList& layers) {
-    for (const auto& layer : *layers) {
-      residual = layer->as<TransformerBlock>()->forward(residual, rows.mask, rotary_);
-      states.push_back(residual.x + residual.delta);
-    }
-  };
-  run(trunk_);
-  residual = arm.enter(residual);
-  run(arm.layers);
+  const at::Tensor embedded = embed(rows, branch);
+  std::vector<at::Tensor> states = {embedded};
+  Residual residual =
+      through_layers({embedded, {}}, arm, [&](TransformerBlockImpl& layer, const Residual& before) {
+        const Residual after = layer.forward(before, rows.mask, rotary_);
+        states.push_back(after.x + after.delta);
+        return after;
+      });
   states.back() = arm.norm->forward(residual);
   return states;
 }
@@ -210,16 +211,11 @@ at::Tensor YModelImpl::step(const at::Tensor& embeddings, int64_t branch, KeyVal
   const CacheView view = cache.extend(count);
   TORCH_CHECK(embeddings.size(0) == view.batch * count, "step wants ", view.batch * count,
               " rows, got ", embeddings.size(0));
-  Residual residual{embeddings, {}};
   int64_t index = 0;
-  const auto run = [&](const torch::nn::ModuleList& layers) {
-    for (const auto& layer : *layers) {
-      residual = layer->as<TransformerBlock>()->step(residual, rotary_, cache.layer(index++), view);
-    }
-  };
-  run(trunk_);
-  residual = arm.enter(residual);
-  run(arm.layers);
+  Residual residual = through_layers(
+      {embeddings, {}}, arm, [&](TransformerBlockImpl& layer, const Residual& before) {
+        return layer.step(before, rotary_, cache.layer(index++), view);
+      });
   return arm.norm->forward(residual);
 }
 

@@ -109,6 +109,9 @@ class YModelImpl : public torch::nn::Module {
 
  private:
   BranchImpl& branch_at(int64_t branch) const;
+  // Through the trunk and the layers of a branch; `layer` gives what each makes of the stream.
+  template <class Layer>
+  Residual through_layers(Residual residual, BranchImpl& arm, const Layer& layer);
   void build_branch(torch::nn::Module& group, const BranchOptions& branch);
 
   YModelOptions options_;

@@ -198,7 +198,9 @@ const char* safetensors_dtype(at::ScalarType type) {
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
-  for (const int64_t size : shape) text += (text.size() > 1 ? "," : "") + std::to_string(size);
+  for (const int64_t size : shape) {
+    text += (text.size() > 1 ? "," : "") + (size < 0 ? "any" : std::to_string(size));
+  }
   return text + "]";
 }
 

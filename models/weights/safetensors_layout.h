@@ -34,7 +34,7 @@ SafetensorsLayout read_safetensors_layout(const std::string& path, std::ifstream
 // "F32"; WeightsError for a type that such files cannot hold.
 const char* safetensors_dtype(at::ScalarType type);
 
-// "[2,3]"
+// "[2,3]"; a size below 0 is "any".
 std::string shape_text(const std::vector<int64_t>& shape);
 
 }  // namespace espalier

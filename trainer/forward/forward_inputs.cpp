@@ -10,14 +10,6 @@
 namespace espalier {
 namespace {
 
-std::string wanted_text(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (const int64_t size : shape) {
-    text += (text.size() > 1 ? "," : "") + (size < 0 ? std::string("any") : std::to_string(size));
-  }
-  return text + "]";
-}
-
 bool fits(const at::Tensor& tensor, const std::vector<int64_t>& shape) {
   if (tensor.dim() != std::ssize(shape)) return false;
   for (size_t i = 0; i < shape.size(); ++i) {
@@ -42,7 +34,7 @@ at::Tensor ForwardInputs::integers(const std::string& name,
                      ", expected a whole-number type such as I64");
   }
   if (!fits(tensor, shape)) {
-    refuse(name, "is " + shape_text(tensor.sizes().vec()) + ", expected " + wanted_text(shape));
+    refuse(name, "is " + shape_text(tensor.sizes().vec()) + ", expected " + shape_text(shape));
   }
   return tensor.to(at::kLong);
 }

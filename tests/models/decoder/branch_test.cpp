@@ -13,12 +13,8 @@
 namespace espalier {
 namespace {
 
-TEST(Branches, AsDeepAsTheFirstStartWithItsHiddenStatesBitForBit) {
-  YModelOptions options = small_options();
-  options.branches = {{"reading", 2, BranchHead::kText},
-                      {"shallow", 1, BranchHead::kText},
-                      {"drawing", 2, BranchHead::kCodes}};
-  YModel model(options);
+// Three tokens of text, then an image being drawn.
+TokenRows text_and_image() {
   Packed packed;
   packed.add_text({1, 2, 3});
   packed.mark(kBeginOfImage);
@@ -26,6 +22,16 @@ TEST(Branches, AsDeepAsTheFirstStartWithItsHiddenStatesBitForBit) {
   packed.end();
   TokenRows rows = packed.rows();
   rows.code_sums = torch::randn({5, 8});
+  return rows;
+}
+
+TEST(Branches, AsDeepAsTheFirstStartWithItsHiddenStatesBitForBit) {
+  YModelOptions options = small_options();
+  options.branches = {{"reading", 2, BranchHead::kText},
+                      {"shallow", 1, BranchHead::kText},
+                      {"drawing", 2, BranchHead::kCodes}};
+  YModel model(options);
+  const TokenRows rows = text_and_image();
   const auto first = model->hidden(rows, 0);
   EXPECT_FALSE(torch::equal(model->hidden(rows, 1), first));
   EXPECT_TRUE(torch::equal(model->hidden(rows, 2), first));
@@ -42,13 +48,7 @@ TEST(Branches, OfOtherSizesTakeTheTrunksStreamThroughALayerOfTheirOwn) {
                        .heads = 3,
                        .feed_forward_width = 64}};
   YModel model(options);
-  Packed packed;
-  packed.add_text({1, 2, 3});
-  packed.mark(kBeginOfImage);
-  packed.add_image(5);
-  packed.end();
-  TokenRows rows = packed.rows();
-  rows.code_sums = torch::randn({5, 8});
+  const TokenRows rows = text_and_image();
   EXPECT_EQ(model->hidden(rows, 0).sizes(), (std::vector<int64_t>{9, 32}));
   EXPECT_EQ(model->hidden(rows, 1).sizes(), (std::vector<int64_t>{9, 16}));
   EXPECT_EQ(model->text_logits(model->hidden(rows, 1), 1).sizes(), (std::vector<int64_t>{9, 40}));
