@@ -2,6 +2,14 @@
 
 namespace espalier {
 
+std::string Message::text() const {
+  std::string all;
+  for (const MessagePart& part : parts) {
+    if (!part.is_picture()) all += (all.empty() ? "" : " ") + part.text;
+  }
+  return all;
+}
+
 const std::vector<std::string>& Sample::texts(const std::string& field) const {
   static const std::vector<std::string> none;
   const auto found = fields.find(field);

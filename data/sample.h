@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -8,16 +9,28 @@
 
 namespace espalier {
 
+// A piece of what somebody says: a text, or one of the sample's pictures.
+struct MessagePart {
+  std::string text = {};
+  int64_t picture = -1;  // its number; -1: a text
+  bool is_picture() const { return picture >= 0; }
+};
+
 // One turn of a conversation.
 struct Message {
   std::string role;  // "user", "assistant", "system"
-  std::string text;  // where the picture stands among the words is not kept: it comes first
+  std::vector<MessagePart> parts;
+
+  bool is_assistant() const { return role == "assistant"; }
+  std::string text() const;  // of all parts, without pictures
 };
 
-// One picture and what is written about it, whatever form it was stored in.
+// Pictures and what is written about them, whatever form they were stored in. Most have one.
 struct Sample {
   std::string key;
-  Image image;  // empty from describe()
+  int64_t pictures = 1;
+  Image image;                 // the first of them; empty from describe()
+  std::vector<Image> further;  // the others, likewise
   // Texts by the name of their field ("caption", "keywords"): one, or any number.
   std::map<std::string, std::vector<std::string>> fields;
   std::vector<Message> messages;  // of a conversation

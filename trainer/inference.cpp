@@ -10,6 +10,7 @@
 #include "trainer/checkpoint/saved_state.h"
 #include "trainer/errors.h"
 #include "trainer/host/device.h"
+#include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/y_decoder.h"
 #include "trainer/models/y_inference.h"
 #include "trainer/objectives/draw/draw.h"
@@ -116,11 +117,22 @@ std::vector<StageEvaluation> evaluate_run(const InferenceRun& run, const Evaluat
   return evaluations;
 }
 
+std::vector<Image> fit_pictures(const InferenceRun& run, const AskedObjective& asked,
+                                const std::vector<Image>& pictures) {
+  const auto& model = run.things->model_as<YDecoder>(asked.stage->trains, "the model of its stage");
+  const auto size = static_cast<int>(model.image_tokenizer().options().image_size);
+  const SquareFit fit =
+      run.config->data_named(asked.objective->settings->data, "an objective").square_fit();
+  std::vector<Image> fitted;
+  for (const Image& picture : pictures) fitted.push_back(fit_square(picture, size, fit));
+  return fitted;
+}
+
 std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images) {
   const AskedObjective found = last_of_kind(run, "caption");
   auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
   const int64_t branch = model.module()->branch_index(found.objective->settings->branch_name());
-  return write_captions(model, branch, images);
+  return write_captions(model, branch, fit_pictures(run, found, images));
 }
 
 std::vector<Image> draw_texts(const InferenceRun& run, const std::vector<std::string>& texts,
@@ -128,8 +140,8 @@ std::vector<Image> draw_texts(const InferenceRun& run, const std::vector<std::st
   const AskedObjective found = last_of_kind(run, "draw");
   auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
   const auto& settings = settings_as<DrawSettings>(found.objective->settings);
-  return draw_pictures(model, model.module()->branch_index(settings.branch), texts,
-                       settings.sampling, seed);
+  return draw_pictures(model, model.module()->branch_index(settings.branch),
+                       draw_prompts(model, settings, texts), settings.sampling, seed);
 }
 
 }  // namespace espalier

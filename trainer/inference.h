@@ -60,6 +60,10 @@ struct AskedObjective {
 };
 AskedObjective last_of_kind(const InferenceRun& run, const std::string& kind);
 
+// Pictures of any size as the training data of an objective were fitted.
+std::vector<Image> fit_pictures(const InferenceRun& run, const AskedObjective& asked,
+                                const std::vector<Image>& pictures);
+
 // One caption per image, through the branch of the run's last objective of kind "caption".
 // ConfigError when the run has none, or has not come to it.
 std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images);

@@ -104,21 +104,35 @@ Image resize(const Image& image, int width, int height) {
   return result;
 }
 
-Image fit_square(const Image& image, int size) {
+Image fit_square(const Image& image, int size, SquareFit fit) {
   require_pixels(image, size, size);
-  const double scale = static_cast<double>(size) / std::max(image.width, image.height);
-  const int width = std::clamp(static_cast<int>(std::lround(image.width * scale)), 1, size);
-  const int height = std::clamp(static_cast<int>(std::lround(image.height * scale)), 1, size);
-  Image fitted = resize(image, width, height);
-  if (width == size && height == size) return fitted;
+  if (fit == SquareFit::kStretch) return resize(image, size, size);
+  const bool is_cropped = fit == SquareFit::kCrop;
+  const int side = is_cropped ? std::min(image.width, image.height)
+                              : std::max(image.width, image.height);
+  const double scale = static_cast<double>(size) / side;
+  const auto scaled = [&](int length) {
+    const int rounded = static_cast<int>(std::lround(length * scale));
+    return is_cropped ? std::max(rounded, size) : std::clamp(rounded, 1, size);
+  };
+  const Image scaled_image = resize(image, scaled(image.width), scaled(image.height));
+  if (scaled_image.width == size && scaled_image.height == size) return scaled_image;
 
+  // From where in the scaled picture to where in the square, along one axis.
+  struct Stretch {
+    int from, to, length;
+  };
+  const auto middle = [size](int length) -> Stretch {
+    if (length >= size) return {(length - size) / 2, 0, size};
+    return {0, (size - length) / 2, length};
+  };
+  const Stretch x = middle(scaled_image.width), y = middle(scaled_image.height);
   Image square = blank_image(size, size);
-  const int left = (size - width) / 2;
-  const int top = (size - height) / 2;
-  for (int y = 0; y < height; ++y) {
-    const auto row = fitted.rgb.begin() + ptrdiff_t{3} * y * width;
-    std::copy(row, row + ptrdiff_t{3} * width,
-              square.rgb.begin() + ptrdiff_t{3} * ((top + y) * ptrdiff_t{size} + left));
+  for (int row = 0; row < y.length; ++row) {
+    const auto from = scaled_image.rgb.begin() +
+                      ptrdiff_t{3} * ((y.from + row) * ptrdiff_t{scaled_image.width} + x.from);
+    std::copy(from, from + ptrdiff_t{3} * x.length,
+              square.rgb.begin() + ptrdiff_t{3} * ((y.to + row) * ptrdiff_t{size} + x.to));
   }
   return square;
 }

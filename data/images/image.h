@@ -24,8 +24,13 @@ Image composite_on_white(int width, int height, const std::vector<uint8_t>& rgba
 // that grows. The same pixels on every machine.
 Image resize(const Image& image, int width, int height);
 
-// size x size with the whole picture in it: resized to fit, centred on white where it is not
-// square.
-Image fit_square(const Image& image, int size);
+// How a picture that is not square becomes one.
+enum class SquareFit {
+  kPad,      // the whole picture, centred on white
+  kCrop,     // the middle of it: the longer side is cut
+  kStretch,  // the whole picture, its sides no longer in proportion
+};
+// size x size.
+Image fit_square(const Image& image, int size, SquareFit fit = SquareFit::kPad);
 
 }  // namespace espalier

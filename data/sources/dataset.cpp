@@ -119,8 +119,7 @@ void Dataset::check_fields(size_t s) {
     }
     std::string message;
     try {
-      std::string image_file;
-      const Sample sample = read({s, entry}, &image_file);
+      const Sample sample = read({s, entry});
       require_fields(sample, options_.required_fields, paths_[s] + ": sample " + sample.key);
     } catch (const DataError& error) {
       message = error.what();
@@ -148,51 +147,64 @@ Dataset::Place Dataset::place_of(int64_t index) const {
   return {source, sources_[source].entry(inside)};
 }
 
-Sample Dataset::read(const Place& place, std::string* image_file) const {
+Sample Dataset::read(const Place& place, std::vector<json>* pictures) const {
   const std::string name = "the index of " + paths_[place.source];
   const std::string_view text = sources_[place.source].text(place.entry);
   json fields = parse_object({reinterpret_cast<const uint8_t*>(text.data()), text.size()}, name);
-  Sample sample;
   const std::string key = fields.value("__key__", "");
-  *image_file = fields.value("__image__", "");
-  fields.erase("__key__");
-  fields.erase("__image__");
+  std::vector<json> places = fields.value("__further__", std::vector<json>());
+  places.insert(places.begin(), fields.contains("__image__")
+                                    ? fields["__image__"]
+                                    : json{place.entry.image_offset, place.entry.image_size});
+  for (const char* own : {"__key__", "__image__", "__further__"}) fields.erase(own);
   for (const auto& [from, to] : options_.rename) {
     if (!fields.contains(from)) continue;
     fields[to] = fields[from];
     fields.erase(from);
   }
-  sample = sample_of(fields, name);
+  Sample sample = sample_of(fields, name, std::vector<std::string>(places.size()));
   sample.key = key;
+  if (pictures != nullptr) *pictures = std::move(places);
   return sample;
 }
 
-std::vector<uint8_t> Dataset::picture_bytes(const Place& place, const std::string& image_file,
-                                            std::string* name) const {
-  if (image_file.empty()) {
-    const ReadOnlyFile& container = *containers_[place.source];
-    *name = container.path() + ": picture at byte " + std::to_string(place.entry.image_offset);
-    return container.read(place.entry.image_offset, place.entry.image_size);
+Image Dataset::picture(size_t source, const json& place) const {
+  std::string name;
+  std::vector<uint8_t> bytes;
+  if (place.is_array()) {
+    const ReadOnlyFile& container = *containers_[source];
+    name = container.path() + ": picture at byte " + std::to_string(place.at(0).get<int64_t>());
+    bytes = container.read(place.at(0), place.at(1));
+  } else {
+    // Absolute names stay as they are.
+    name = (fs::path(paths_[source]) / place.get<std::string>()).string();
+    const ReadOnlyFile file(name);
+    bytes = file.read(0, file.size());
   }
-  // Absolute names stay as they are.
-  *name = (fs::path(paths_[place.source]) / image_file).string();
-  const ReadOnlyFile file(*name);
-  return file.read(0, file.size());
+  Image image = decode_image(bytes, name);
+  return options_.image_size > 0 ? fit_square(image, options_.image_size, options_.fit) : image;
 }
 
-Sample Dataset::describe(int64_t index) const {
-  std::string image_file;
-  return read(place_of(index), &image_file);
-}
+Sample Dataset::describe(int64_t index) const { return read(place_of(index)); }
 
 Sample Dataset::get(int64_t index) const {
   const Place place = place_of(index);
-  std::string image_file, name;
-  Sample sample = read(place, &image_file);
-  const std::vector<uint8_t> bytes = picture_bytes(place, image_file, &name);
-  sample.image = decode_image(bytes, name);
-  if (options_.image_size > 0) sample.image = fit_square(sample.image, options_.image_size);
+  std::vector<json> pictures;
+  Sample sample = read(place, &pictures);
+  sample.image = picture(place.source, pictures.front());
+  for (size_t i = 1; i < pictures.size(); ++i) {
+    sample.further.push_back(picture(place.source, pictures[i]));
+  }
   return sample;
+}
+
+double Dataset::pictures_per_sample() const {
+  int64_t samples = 0, pictures = 0;
+  for (const SourceIndex& source : sources_) {
+    samples += source.size();
+    pictures += source.pictures();
+  }
+  return samples == 0 ? 1.0 : static_cast<double>(pictures) / static_cast<double>(samples);
 }
 
 int64_t Dataset::size_bytes() const {

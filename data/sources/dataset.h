@@ -7,6 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
+#include "data/images/image.h"
 #include "data/sample.h"
 #include "data/shards/tar_index.h"
 #include "data/sources/source_index.h"
@@ -16,6 +19,7 @@ namespace espalier {
 struct DatasetOptions {
   bool skip_bad_samples = false;  // false: the first bad sample throws DataError
   int image_size = 0;             // pixels per side, by fit_square(); 0 keeps the stored size
+  SquareFit fit = SquareFit::kPad;
   // Fields that must be there and not empty.
   std::vector<std::string> required_fields = {"caption"};
   std::vector<std::pair<std::string, std::string>> rename = {};  // from, to
@@ -41,8 +45,9 @@ class Dataset {
   explicit Dataset(const std::vector<std::string>& paths, DatasetOptions options = {});
 
   int64_t size() const { return size_; }
+  double pictures_per_sample() const;
   Sample get(int64_t index) const;
-  Sample describe(int64_t index) const;  // everything but the picture: no decoding
+  Sample describe(int64_t index) const;  // everything but the pictures: no decoding
   const BadSamples& bad() const { return bad_; }
   const std::vector<std::string>& paths() const { return paths_; }  // patterns expanded
   int64_t size_bytes() const;                                       // of all sources
@@ -62,9 +67,9 @@ class Dataset {
   void reject(const std::string& message);
   std::string renamed(const std::string& field) const;
   Place place_of(int64_t index) const;
-  Sample read(const Place& place, std::string* image_file) const;
-  std::vector<uint8_t> picture_bytes(const Place& place, const std::string& image_file,
-                                     std::string* name) const;
+  // `pictures`, where given, gets the place of each: a name, or offset and size.
+  Sample read(const Place& place, std::vector<nlohmann::json>* pictures = nullptr) const;
+  Image picture(size_t source, const nlohmann::json& place) const;
 
   DatasetOptions options_;
   std::vector<std::string> paths_;

@@ -75,8 +75,10 @@ void add(const std::string& key, const Parts& parts, const fs::path& root,
   const ReadOnlyFile picture(parts.picture->string());
   const uint64_t digest =
       check_picture(picture, 0, picture.size(), options, parts.picture->string());
-  add_sample(index, key, fields, {parts.picture->lexically_relative(root).string(), 0, 0, digest},
-             name);
+  const PicturePlace place{.called = parts.picture->filename().string(),
+                           .file = parts.picture->lexically_relative(root).string(),
+                           .digest = digest};
+  add_sample(index, key, fields, {place}, name);
 }
 
 }  // namespace

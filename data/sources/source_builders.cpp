@@ -57,10 +57,20 @@ uint64_t check_picture(std::span<const uint8_t> bytes, const BuildOptions& optio
 }
 
 void add_sample(SourceIndexWriter& index, const std::string& key, const json& fields,
-                const PicturePlace& picture, const std::string& name) {
-  const Sample sample = sample_of(fields, name);
+                const std::vector<PicturePlace>& pictures, const std::string& name) {
+  std::vector<std::string> called;
+  for (const PicturePlace& picture : pictures) called.push_back(picture.called);
+  const Sample sample = sample_of(fields, name, called);
+  const PicturePlace& first = pictures.front();
+  uint64_t digest = first.digest;
   json text = {{"__key__", key}};
-  if (!picture.file.empty()) text["__image__"] = picture.file;
+  if (!first.file.empty()) text["__image__"] = first.file;
+  for (size_t i = 1; i < pictures.size(); ++i) {
+    const PicturePlace& other = pictures[i];
+    text["__further__"].push_back(other.file.empty() ? json{other.offset, other.size}
+                                                     : json(other.file));
+    digest = XXH3_64bits_withSeed(&other.digest, sizeof(other.digest), digest);
+  }
   std::vector<std::string> said;
   for (const auto& [field, texts] : sample.fields) {
     if (texts.size() == 1) {
@@ -70,12 +80,11 @@ void add_sample(SourceIndexWriter& index, const std::string& key, const json& fi
     }
     if (!texts.front().empty()) said.push_back(field);
   }
-  for (const Message& message : sample.messages) {
-    text["messages"].push_back({{"role", message.role}, {"content", message.text}});
+  if (!sample.messages.empty()) text["messages"] = messages_json(sample.messages);
+  for (const char* field : {"messages", "messages.picture"}) {
+    if (says_something(sample, field)) said.emplace_back(field);
   }
-  if (says_something(sample, "messages")) said.emplace_back("messages");
-  index.add(text, std::move(said), picture.offset, picture.file.empty() ? picture.size : 0,
-            picture.digest);
+  index.add(text, std::move(said), first.offset, first.file.empty() ? first.size : 0, digest);
 }
 
 void IgnoredFiles::note(SourceIndexWriter& index) const {

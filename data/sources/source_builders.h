@@ -31,7 +31,8 @@ struct BuildOptions {
 // One function for each form that data come in. DataError when the source as a whole cannot be
 // read; samples that cannot be used are rejected one by one.
 //
-// WebDataset: KEY.png, .jpg, .jpeg or .webp with KEY.json or KEY.txt (a caption), or both.
+// WebDataset: KEY.png, .jpg, .jpeg or .webp with KEY.json or KEY.txt (a caption), or both; of
+// several pictures KEY.0.png, KEY.1.png and so on.
 void index_tar_file(const std::string& path, const BuildOptions& options, SourceIndexWriter& index);
 // .tar.gz and its like by libarchive: unpacked into options.unpacked, which is then indexed.
 void index_compressed_tar(const std::string& path, const BuildOptions& options,
@@ -39,8 +40,8 @@ void index_compressed_tar(const std::string& path, const BuildOptions& options,
 // The same pairs as loose files, at any depth, in the order of their names; "folder" is a field
 // with the name of the folder that a picture lies in.
 void index_folder(const std::string& path, const BuildOptions& options, SourceIndexWriter& index);
-// A row is a sample; its picture is a file, or lies in the row (Parquet): then rows are unpacked
-// into options.unpacked. CSV, TSV and Parquet by Arrow; JSONL and a JSON list.
+// A row is a sample; its pictures are files, or one lies in the row (Parquet): then rows are
+// unpacked into options.unpacked. CSV, TSV and Parquet by Arrow; JSONL and a JSON list.
 void index_table(const std::string& path, const BuildOptions& options, SourceIndexWriter& index);
 
 // For the functions above.
@@ -55,15 +56,16 @@ uint64_t check_picture(std::span<const uint8_t> bytes, const BuildOptions& optio
 bool is_picture_name(const std::string& extension);  // "png"
 std::string lower_case(std::string text);
 
-// Where the picture of a sample is: `file` where it is one of its own, else bytes of the container.
+// Where a picture of a sample is: `file` where it is one of its own, else bytes of the container.
 struct PicturePlace {
-  std::string file;
+  std::string called = {};  // by the messages of the sample
+  std::string file = {};
   int64_t offset = 0, size = 0;
   uint64_t digest = 0;
 };
 // Adds a sample with what `fields`, an object, says of it.
 void add_sample(SourceIndexWriter& index, const std::string& key, const nlohmann::json& fields,
-                const PicturePlace& picture, const std::string& name);
+                const std::vector<PicturePlace>& pictures, const std::string& name);
 // Notes how many files of which extension are not read.
 class IgnoredFiles {
  public:

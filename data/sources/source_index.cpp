@@ -21,7 +21,7 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr char kMagic[8] = {'E', 'S', 'P', 'I', 'N', 'D', 'X', '1'};
+constexpr char kMagic[8] = {'E', 'S', 'P', 'I', 'N', 'D', 'X', '2'};
 
 struct Header {
   char magic[8];
@@ -82,6 +82,7 @@ bool SourceIndex::read() {
   const json object = json::parse(rest.begin(), rest.end(), nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return false;
   count_ = static_cast<int64_t>(header.count);
+  pictures_ = object.at("pictures");
   entries_at_ = static_cast<int64_t>(header.entries_at);
   identity_ = object.at("identity");
   container_ = object.at("container");
@@ -115,6 +116,7 @@ std::string_view SourceIndex::text(const IndexEntry& entry) const {
 struct SourceIndexWriter::Parts {
   std::string texts;
   std::vector<IndexEntry> entries;
+  int64_t pictures = 0;
   std::map<std::vector<std::string>, uint32_t> set_of;
   std::vector<FieldSet> sets;
   std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> digest{XXH3_createState(),
@@ -136,6 +138,7 @@ void SourceIndexWriter::add(const json& text, std::vector<std::string> said, int
       parts_->set_of.try_emplace(said, static_cast<uint32_t>(parts_->sets.size()));
   if (is_new) parts_->sets.push_back({std::move(said), 0, size()});
   ++parts_->sets[found->second].count;
+  parts_->pictures += 1 + std::ssize(text.value("__further__", json::array()));
   const std::string line = text.dump(-1, ' ', false, json::error_handler_t::replace);
   parts_->entries.push_back(
       {image_offset, static_cast<int64_t>(sizeof(Header) + parts_->texts.size()),
@@ -155,6 +158,7 @@ void SourceIndexWriter::finish(const json& identity,
                        {"container", container_},
                        {"container_size", container_.empty() ? -1 : size_of(container_)},
                        {"digest", digest_text(XXH3_128bits_digest(parts_->digest.get()))},
+                       {"pictures", parts_->pictures},
                        {"notes", notes_},
                        {"bad", bad_.count},
                        {"bad_messages", bad_.messages},

@@ -16,7 +16,8 @@
 namespace espalier {
 
 // Where one sample lies. What is written about the picture is a JSON object in the index itself,
-// with "__key__", and with "__image__" (a path) where the picture is a file of its own.
+// with "__key__", and with "__image__" (a path) where the picture is a file of its own. "__further__"
+// lists the sample's other pictures: a path, or offset and size in the container.
 struct IndexEntry {
   int64_t image_offset = 0;  // bytes into the container
   int64_t text_offset = 0;   // bytes into the index
@@ -47,6 +48,7 @@ class SourceIndex {
   explicit SourceIndex(std::vector<uint8_t> bytes);  // one that is not kept
 
   int64_t size() const { return count_; }
+  int64_t pictures() const { return pictures_; }  // of all samples
   IndexEntry entry(int64_t i) const;
   std::string_view text(const IndexEntry& entry) const;  // DataError where the index is damaged
   const std::vector<FieldSet>& field_sets() const { return field_sets_; }
@@ -63,7 +65,7 @@ class SourceIndex {
 
   std::shared_ptr<const void> owner_;
   std::span<const uint8_t> bytes_;
-  int64_t count_ = 0, entries_at_ = 0;
+  int64_t count_ = 0, pictures_ = 0, entries_at_ = 0;
   nlohmann::json identity_;
   std::vector<FieldSet> field_sets_;
   BadSamples bad_;
@@ -79,7 +81,8 @@ class SourceIndexWriter {
   SourceIndexWriter(const SourceIndexWriter&) = delete;
   SourceIndexWriter& operator=(const SourceIndexWriter&) = delete;
 
-  // `text` holds the fields and "__key__"; `said` are the names of those that say something.
+  // `text` holds the fields and what IndexEntry tells; `said` are the names of those that say
+  // something.
   // `image_digest` goes into the digest of the source.
   void add(const nlohmann::json& text, std::vector<std::string> said, int64_t image_offset,
            int64_t image_size, uint64_t image_digest);

@@ -97,28 +97,29 @@ class TableIndexer {
   }
 
  private:
-  // The name of the row's picture, taken out of its fields.
-  std::string take_image(json& fields, const std::string& name) const {
-    const auto take = [&](const std::string& field) -> std::string {
-      const auto found = fields.find(field);
-      if (found == fields.end() || found->is_null()) return "";
-      json value = *found;
-      if (value.is_array() && value.size() > 1) {
-        throw DataError(name + ": \"" + field + "\" names " + std::to_string(value.size()) +
-                        " pictures; a sample has one");
-      }
-      if (value.is_array()) value = value.empty() ? json() : value.front();
-      if (value.is_object()) value = value.value("path", json());
-      if (!value.is_string()) return "";
-      fields.erase(found);
-      return value.get<std::string>();
-    };
-    if (!options_.image_field.empty()) return take(options_.image_field);
-    for (const std::string_view field : kImageFields) {
-      std::string image = take(std::string(field));
-      if (!image.empty()) return image;
+  // The names of pictures in one column; none where there is no such column.
+  static std::vector<std::string> names_in(const json& value) {
+    std::vector<std::string> names;
+    for (const json& item : value.is_array() ? value : json::array({value})) {
+      const json name = item.is_object() ? item.value("path", json()) : item;
+      if (!name.is_string() || name.get<std::string>().empty()) return {};
+      names.push_back(name.get<std::string>());
     }
-    return "";
+    return names;
+  }
+
+  // The names of the row's pictures, taken out of its fields; else those that its messages name.
+  std::vector<std::string> take_images(json& fields) const {
+    std::vector<std::string> columns(kImageFields.begin(), kImageFields.end());
+    if (!options_.image_field.empty()) columns = {options_.image_field};
+    for (const std::string& column : columns) {
+      if (!fields.contains(column)) continue;
+      std::vector<std::string> names = names_in(fields[column]);
+      if (names.empty()) continue;
+      fields.erase(column);
+      return names;
+    }
+    return pictures_named(fields);
   }
 
   [[noreturn]] void refuse_without_image(const json& fields, const std::string& name) const {
@@ -131,9 +132,7 @@ class TableIndexer {
         "; the columns are " + there + ". Name the right one with data.NAME.image_field");
   }
 
-  void add_file(TableRow row, const std::string& name) {
-    const std::string image = take_image(row.fields, name);
-    if (image.empty()) refuse_without_image(row.fields, name);
+  PicturePlace place_of(const std::string& image, const std::string& name) const {
     if (image.find("://") != std::string::npos) {
       throw DataError(name + ": " + image +
                       " is an address; pictures are read from disk, so fetch them first");
@@ -145,7 +144,16 @@ class TableIndexer {
     }
     const ReadOnlyFile picture(path);
     const uint64_t digest = check_picture(picture, 0, picture.size(), options_, name + ": " + path);
-    add_sample(index_, std::to_string(row.number), row.fields, {path, 0, 0, digest}, name);
+    return {.called = image, .file = path, .digest = digest};
+  }
+
+  void add_file(TableRow row, const std::string& name) {
+    std::vector<PicturePlace> pictures;
+    for (const std::string& image : take_images(row.fields)) {
+      pictures.push_back(place_of(image, name));
+    }
+    if (pictures.empty()) refuse_without_image(row.fields, name);
+    add_sample(index_, std::to_string(row.number), row.fields, pictures, name);
   }
 
   void add_bytes(TableRow row, const std::string& name) {
@@ -158,7 +166,8 @@ class TableIndexer {
     if (!unpacked_) unpacked_ = std::make_unique<TarWriter>(options_.unpacked);
     const std::string key = std::to_string(row.number);
     const int64_t offset = unpacked_->add(key + ".image", span);
-    add_sample(index_, key, row.fields, {"", offset, std::ssize(bytes), digest}, name);
+    const PicturePlace place{.offset = offset, .size = std::ssize(bytes), .digest = digest};
+    add_sample(index_, key, row.fields, {place}, name);
   }
 
   const std::string& path_;

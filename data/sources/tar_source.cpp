@@ -1,4 +1,5 @@
 // WebDataset tars, plain and compressed.
+#include <map>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -19,6 +20,7 @@ using nlohmann::json;
 
 struct NameParts {
   std::string key;
+  std::string which;      // "0" of KEY.0.png: of several pictures; mostly empty
   std::string extension;  // lower case
 };
 
@@ -26,14 +28,28 @@ struct NameParts {
 NameParts split_name(const std::string& name) {
   const size_t slash = name.rfind('/');
   const size_t dot = name.find('.', slash == std::string::npos ? 0 : slash + 1);
-  if (dot == std::string::npos) return {name, ""};
-  return {name.substr(0, dot), lower_case(name.substr(dot + 1))};
+  if (dot == std::string::npos) return {name, "", ""};
+  const std::string rest = name.substr(dot + 1);
+  const size_t last = rest.rfind('.');
+  const std::string extension = lower_case(last == std::string::npos ? rest : rest.substr(last + 1));
+  if (last == std::string::npos || !is_picture_name(extension)) {
+    return {name.substr(0, dot), "", lower_case(rest)};
+  }
+  return {name.substr(0, dot), rest.substr(0, last), extension};
 }
+
+// "2" comes before "10".
+struct ByNumber {
+  bool operator()(const std::string& a, const std::string& b) const {
+    return a.size() != b.size() ? a.size() < b.size() : a < b;
+  }
+};
 
 // The members of one sample.
 struct Parts {
   std::string key;
-  std::optional<TarMember> picture, json, txt;
+  std::map<std::string, TarMember, ByNumber> pictures;
+  std::optional<TarMember> json, txt;
 };
 
 // Collects members into samples, in the order of the first member of each.
@@ -51,11 +67,13 @@ std::vector<Parts> samples_of(const ReadOnlyFile& file, SourceIndexWriter& index
     const auto [found, is_new] = sample_of_key.try_emplace(name.key, samples.size());
     if (is_new) samples.push_back({name.key, {}, {}, {}});
     Parts& parts = samples[found->second];
-    auto& part = is_picture ? parts.picture : name.extension == "json" ? parts.json : parts.txt;
-    if (part) {
+    auto& text = name.extension == "json" ? parts.json : parts.txt;
+    if (is_picture ? parts.pictures.contains(name.which) : text.has_value()) {
       index.reject(file.path() + ": member " + member.name + " repeats the sample " + name.key);
+    } else if (is_picture) {
+      parts.pictures.emplace(name.which, std::move(member));
     } else {
-      part = std::move(member);
+      text = std::move(member);
     }
   }
   ignored.note(index);
@@ -68,7 +86,7 @@ class TarReader {
       : file_(file), options_(options) {}
 
   void add(const Parts& parts, SourceIndexWriter& index) const {
-    if (!parts.picture) {
+    if (parts.pictures.empty()) {
       throw DataError(file_.path() + ": member " + (parts.json ? parts.json : parts.txt)->name +
                       " has no picture (PNG, JPEG or WebP) beside it");
     }
@@ -78,11 +96,16 @@ class TarReader {
       const std::vector<uint8_t> text = bytes_of(*parts.txt);
       fields["caption"] = caption_of({text.begin(), text.end()});
     }
-    const TarMember& picture = *parts.picture;
-    const std::string name = name_of(picture);
-    const uint64_t digest = check_picture(file_, picture.offset, picture.size, options_, name);
-    add_sample(index, parts.key, fields, {"", picture.offset, picture.size, digest},
-               name_of(parts.json ? *parts.json : picture));
+    std::vector<PicturePlace> pictures;
+    for (const auto& [which, picture] : parts.pictures) {
+      pictures.push_back({.called = picture.name.substr(picture.name.rfind('/') + 1),
+                          .offset = picture.offset,
+                          .size = picture.size,
+                          .digest = check_picture(file_, picture.offset, picture.size, options_,
+                                                  name_of(picture))});
+    }
+    add_sample(index, parts.key, fields, pictures,
+               name_of(parts.json ? *parts.json : parts.pictures.begin()->second));
   }
 
  private:

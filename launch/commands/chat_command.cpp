@@ -15,9 +15,10 @@ namespace espalier {
 namespace {
 
 constexpr const char* kHelp =
-    "/image FILE   show a picture: questions are about it\n"
+    "/image FILE   show a picture: questions are about it, and about those before it\n"
     "/caption      name what it shows\n"
     "/draw TEXT    draw to a file\n"
+    "/new          forget what was shown and said\n"
     "/quit         leave (or Ctrl-D)\n"
     "anything else is a question about the picture";
 
@@ -37,6 +38,9 @@ class Chat {
     } else if (word == "/image") {
       conversation_.show(read_image_file(rest));
       say("shown: " + rest);
+    } else if (word == "/new") {
+      conversation_.forget();
+      say("forgotten");
     } else if (word == "/caption") {
       say(conversation_.caption());
     } else if (word == "/draw") {

@@ -9,29 +9,98 @@
 namespace espalier {
 namespace {
 
+// One of the sequences that are drawn in step.
+struct Drawn {
+  const std::vector<int64_t>& ids;
+  at::Tensor code_sums;  // (pictures, positions, channels), or undefined
+};
+
+// Rows that `ids` take, a picture with its marks.
+int64_t rows_of(const std::vector<int64_t>& ids, int64_t image_positions) {
+  const auto pictures = std::count(ids.begin(), ids.end(), kPicture);
+  return std::ssize(ids) + pictures * (image_positions + 1);
+}
+
 // Embeddings of [prompt, begin of image], padded on the left; returns them with the padding.
-std::pair<at::Tensor, std::vector<int64_t>> embed_prompts(
-    YModel& model, int64_t branch, const std::vector<std::vector<int64_t>>& prompts,
-    at::Device device) {
-  size_t longest = 0;
-  for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
-  std::vector<int64_t> ids, sources, padding, lengths;
-  for (const auto& prompt : prompts) {
-    padding.push_back(static_cast<int64_t>(longest - prompt.size()));
-    sources.insert(sources.end(), longest - prompt.size(), kEndOfImage);  // never looked at
-    for (const int64_t id : prompt) {
-      sources.push_back(kFirstText + static_cast<int64_t>(ids.size()));
-      ids.push_back(id);
+std::pair<at::Tensor, std::vector<int64_t>> embed_prompts(YModel& model, int64_t branch,
+                                                          const std::vector<Drawn>& prompts,
+                                                          at::Device device) {
+  const int64_t positions = model->options().image_positions;
+  int64_t longest = 0, texts = 0;
+  for (const Drawn& prompt : prompts) {
+    longest = std::max(longest, rows_of(prompt.ids, positions));
+    texts += std::ssize(prompt.ids) - std::count(prompt.ids.begin(), prompt.ids.end(), kPicture);
+  }
+  std::vector<int64_t> ids, sources, padding, image_positions;
+  std::vector<at::Tensor> code_sums;
+  for (const Drawn& prompt : prompts) {
+    padding.push_back(longest - rows_of(prompt.ids, positions));
+    sources.insert(sources.end(), static_cast<size_t>(padding.back()), kEndOfImage);  // not seen
+    for (const int64_t id : prompt.ids) {
+      if (id != kPicture) {
+        sources.push_back(kFirstText + std::ssize(ids));
+        ids.push_back(id);
+        continue;
+      }
+      sources.push_back(kBeginOfImage);
+      for (int64_t p = 0; p < positions; ++p) {
+        sources.push_back(kFirstText + texts + std::ssize(image_positions));
+        image_positions.push_back(p);
+      }
+      sources.push_back(kEndOfImage);
     }
     sources.push_back(kBeginOfImage);
-    lengths.push_back(static_cast<int64_t>(longest) + 1);
+    if (prompt.code_sums.defined()) code_sums.push_back(prompt.code_sums.flatten(0, 1));
   }
   TokenRows rows;
   rows.text_ids = at::tensor(ids, at::kLong).to(device);
   rows.sources = at::tensor(sources, at::kLong).to(device);
-  rows.mask = AttentionMask::from_lengths(lengths);
+  if (!code_sums.empty()) {
+    rows.code_sums = at::cat(code_sums);
+    rows.positions = at::tensor(image_positions, at::kLong).to(device);
+  }
+  rows.mask = AttentionMask::from_lengths(std::vector<int64_t>(prompts.size(), longest + 1));
   return {model->embed(rows, branch), padding};
 }
+
+// Sequences that are drawn in step: of every prompt, then where guidance asks for them of every
+// prompt without its text, and of the null prompts.
+struct GuidedPrompts {
+  std::vector<Drawn> sequences;
+  bool has_pictures_alone = false, has_null = false;
+
+  GuidedPrompts(const std::vector<DrawPrompt>& prompts, const SamplingOptions& options) {
+    const bool has_pictures = !prompts.front().without_text.empty();
+    const double of_pictures =
+        options.picture_guidance == 0 ? options.guidance : options.picture_guidance;
+    has_pictures_alone = has_pictures && of_pictures != options.guidance;
+    has_null = options.guidance != 1.0 || (has_pictures && of_pictures != 1.0);
+    for (const DrawPrompt& prompt : prompts) {
+      TORCH_CHECK(prompt.without_text.empty() != has_pictures, "some prompts have no pictures");
+      sequences.push_back({prompt.ids, prompt.code_sums});
+    }
+    for (const DrawPrompt& prompt : prompts) {
+      if (has_pictures_alone) sequences.push_back({prompt.without_text, prompt.code_sums});
+    }
+    for (const DrawPrompt& prompt : prompts) {
+      if (has_null) sequences.push_back({prompt.null, {}});
+    }
+  }
+
+  int64_t copies() const { return 1 + (has_pictures_alone ? 1 : 0) + (has_null ? 1 : 0); }
+
+  // Logits of all sequences -> those to draw by.
+  at::Tensor guide(const at::Tensor& logits, const SamplingOptions& options) const {
+    if (!has_null) return logits;
+    const std::vector<at::Tensor> parts = logits.chunk(copies());
+    const at::Tensor& whole = parts.front();
+    if (!has_pictures_alone) {
+      return guided_logits(whole, parts.back(), options.guidance, options.plausibility);
+    }
+    return guided_logits(whole, parts[1], options.guidance, options.plausibility) +
+           (options.picture_guidance - 1) * (parts[1] - parts.back());
+  }
+};
 
 at::Tensor embed_position(YModel& model, int64_t branch, const at::Tensor& code_sums,
                           int64_t position) {
@@ -78,41 +147,36 @@ at::Tensor sample_rows(const at::Tensor& logits, const at::Tensor& uniforms,
   return order.gather(1, index.unsqueeze(1)).squeeze(1);
 }
 
-at::Tensor draw_codes(YModel& model, int64_t branch,
-                      const std::vector<std::vector<int64_t>>& prompts,
-                      const std::vector<int64_t>& null_prompt, const at::Tensor& codebooks,
-                      const at::Tensor& uniforms, const SamplingOptions& options) {
+at::Tensor draw_codes(YModel& model, int64_t branch, const std::vector<DrawPrompt>& prompts,
+                      const at::Tensor& codebooks, const at::Tensor& uniforms,
+                      const SamplingOptions& options) {
   const torch::NoGradGuard no_grad;
   TORCH_CHECK(options.plausibility >= 0 && options.plausibility <= 1,
               "plausibility must lie in 0..1, got ", options.plausibility);
   const YModelOptions& shape = model->options();
-  const auto batch = static_cast<int64_t>(prompts.size());
-  const bool is_guided = options.guidance != 1.0;
-  auto all_prompts = prompts;
-  if (is_guided) all_prompts.insert(all_prompts.end(), prompts.size(), null_prompt);
-  auto [embeddings, padding] = embed_prompts(model, branch, all_prompts, codebooks.device());
-  const auto rows = static_cast<int64_t>(all_prompts.size());
+  const GuidedPrompts guided(prompts, options);
+  auto [embeddings, padding] =
+      embed_prompts(model, branch, guided.sequences, codebooks.device());
+  const int64_t rows = std::ssize(guided.sequences);
   int64_t count = embeddings.size(0) / rows;
   KeyValueCache cache(model->cache_layers(branch), padding, count + shape.image_positions);
-  const at::Tensor codes =
-      at::zeros({batch, shape.image_positions, shape.stages}, uniforms.options().dtype(at::kLong));
+  const at::Tensor codes = at::zeros({std::ssize(prompts), shape.image_positions, shape.stages},
+                                     uniforms.options().dtype(at::kLong));
   for (int64_t position = 0; position < shape.image_positions; ++position) {
     const at::Tensor hidden = model->step(embeddings, branch, cache, count)
-                                  .view({rows, count, shape.width})
-                                  .select(1, count - 1);
+                                  .view({rows, count, -1})
+                                  .select(1, count - 1)
+                                  .contiguous();
     at::Tensor sums;  // (stages so far, rows, channels)
     for (int64_t stage = 0; stage < shape.stages; ++stage) {
-      at::Tensor logits =
+      const at::Tensor logits =
           model->depth(branch)->forward(hidden, sums).select(0, stage).to(at::kFloat);
-      if (is_guided) {
-        logits = guided_logits(logits.narrow(0, 0, batch), logits.narrow(0, batch, batch),
-                               options.guidance, options.plausibility);
-      }
       const at::Tensor drawn =
-          sample_rows(logits, uniforms.select(1, position).select(1, stage), options);
+          sample_rows(guided.guide(logits, options),
+                      uniforms.select(1, position).select(1, stage), options);
       codes.select(1, position).select(1, stage).copy_(drawn);
-      at::Tensor vectors = codebooks[stage].index_select(0, drawn);
-      if (is_guided) vectors = at::cat({vectors, vectors});
+      const at::Tensor vectors =
+          codebooks[stage].index_select(0, drawn).repeat({guided.copies(), 1});
       const at::Tensor sum = sums.defined() ? sums.select(0, stage - 1) + vectors : vectors;
       sums = sums.defined() ? at::cat({sums, sum.unsqueeze(0)}) : sum.unsqueeze(0);
     }
@@ -137,7 +201,7 @@ std::vector<std::vector<int32_t>> continue_text(YModel& model, int64_t branch,
   std::vector<bool> ended(static_cast<size_t>(batch), false);
   for (int64_t token = 0; token < max_tokens; ++token) {
     const at::Tensor hidden = model->step(embeddings, branch, cache, count)
-                                  .view({batch, count, model->options().width})
+                                  .view({batch, count, -1})
                                   .select(1, count - 1)
                                   .contiguous();
     const at::Tensor next = model->text_logits(hidden, branch).argmax(-1);

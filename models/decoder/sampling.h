@@ -10,10 +10,11 @@
 namespace espalier {
 
 struct SamplingOptions {
-  double guidance = 2.0;      // classifier-free, see guided_logits(); 1 = off
-  double plausibility = 0.0;  // with guidance above 1, see guided_logits(); 0 = off, 1 at most
-  double temperature = 1.0;   // 0 = always the most likely
-  int64_t top_k = 0;          // 0 = all
+  double guidance = 2.0;          // classifier-free, see guided_logits(); 1 = off
+  double picture_guidance = 0.0;  // by the pictures of the prompt, see draw_codes(); 0 = guidance
+  double plausibility = 0.0;      // with guidance above 1, see guided_logits(); 0 = off, 1 at most
+  double temperature = 1.0;       // 0 = always the most likely
+  int64_t top_k = 0;              // 0 = all
   double top_p = 1.0;
 };
 
@@ -35,14 +36,24 @@ at::Tensor guided_logits(const at::Tensor& conditional_BK, const at::Tensor& unc
 at::Tensor sample_rows(const at::Tensor& logits_BK, const at::Tensor& uniforms_B,
                        const SamplingOptions& options);
 
+// What stands before the begin-of-image mark of a picture that is drawn.
+struct DrawPrompt {
+  std::vector<int64_t> ids;           // kPicture where a picture stands
+  std::vector<int64_t> without_text = {};  // as training has it where texts are dropped; {} = no pictures
+  std::vector<int64_t> null;          // as training has it where all is dropped
+  at::Tensor code_sums = {};          // (pictures, positions, channels)
+};
+
 // Draws the codes of whole images through a branch for codes, position by position and, inside one,
-// stage by stage. `prompts` are the token ids before the begin-of-image mark; `null_prompt` is the
-// one that training puts in place of dropped conditions. `codebooks_SKC` are scaled as in training,
-// `uniforms_BPS` as many as there are codes. Returns (batch, positions, stages) int64.
-at::Tensor draw_codes(YModel& model, int64_t branch,
-                      const std::vector<std::vector<int64_t>>& prompts,
-                      const std::vector<int64_t>& null_prompt, const at::Tensor& codebooks_SKC,
-                      const at::Tensor& uniforms_BPS, const SamplingOptions& options);
+// stage by stage. `codebooks_SKC` are scaled as in training, `uniforms_BPS` as many as there are
+// codes. Returns (batch, positions, stages) int64. Prompts have pictures all, or none.
+//
+// With logits c of the whole prompt, p of its pictures alone, u of neither, guidance t and
+// picture_guidance i, codes are drawn by u + i (p - u) + t (c - p), as InstructPix2Pix (Brooks et
+// al., 2023) edits pictures; where both are the same, or there is no picture, by u + t (c - u).
+at::Tensor draw_codes(YModel& model, int64_t branch, const std::vector<DrawPrompt>& prompts,
+                      const at::Tensor& codebooks_SKC, const at::Tensor& uniforms_BPS,
+                      const SamplingOptions& options);
 
 // Continues every sequence of `rows` (causal, all of one length) through a branch for text by the
 // most likely tokens until `end_id`

@@ -55,12 +55,16 @@ struct TokenRows {
   at::Tensor code_sums;  // (I, code_channels) fp32: sum of the code vectors of a position
   at::Tensor semantics;  // (I, semantic_channels) fp32, undefined = none
   at::Tensor positions;  // (I) int64, 0 .. image_positions-1
+  at::Tensor pictures;   // (I) int64: of which picture of the batch; undefined where nobody asks
   at::Tensor sources;    // (N) int64
   AttentionMask mask;    // of N rows
 };
 constexpr int64_t kBeginOfImage = 0;
 constexpr int64_t kEndOfImage = 1;
 constexpr int64_t kFirstText = 2;  // followed by the text tokens, then the image positions
+
+// In a list of token ids: here stands the next picture, begin and end marks included.
+constexpr int64_t kPicture = -1;
 
 // Decoder in the shape of a Y (UniFork): the layers of the trunk serve every task, then each kind
 // of task has a branch of its own (branch.h). There may be any number of branches, several of a

@@ -109,6 +109,11 @@ const std::vector<std::string>& DataConfig::split(const std::string& which) cons
   return which == "validation" ? validation : test;
 }
 
+SquareFit DataConfig::square_fit() const {
+  if (fit == "crop") return SquareFit::kCrop;
+  return fit == "stretch" ? SquareFit::kStretch : SquareFit::kPad;
+}
+
 const DataConfig& RunConfig::data_named(const std::string& name,
                                         const std::string& asked_by) const {
   return named(data, "data", name, asked_by);

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/images/image.h"
 #include "trainer/config/deadline_settings.h"
 #include "trainer/config/kind_settings.h"
 #include "trainer/config/settings.h"
@@ -23,6 +24,7 @@ struct DataConfig {
   int64_t image_size = 0;  // after loading never 0: that of the models that read it
   std::vector<std::string> rename;
   std::string image_root, image_field;
+  std::string fit = "pad";
   std::string check = "auto";
   std::string cache;
   int64_t memory_mib = 2048;
@@ -30,6 +32,7 @@ struct DataConfig {
   std::string on_bad_sample = "fail";
 
   const std::vector<std::string>& split(const std::string& which) const;
+  SquareFit square_fit() const;
 };
 
 // [text.NAME]: a text tokenizer, trained on what a data set says.

@@ -43,6 +43,11 @@ void declare_data(SettingsScope s, DataConfig& c) {
   s.add("image_field", c.image_field,
         {.help = "Column of a table that names or holds the picture; empty = image, file_name, "
                  "image_path, images, filepath, path, filename or img."});
+  s.add("fit", c.fit,
+        {.help = "How a picture that is not square becomes one: pad = the whole picture, white "
+                 "beside it; crop = its middle; stretch = the whole picture out of proportion.",
+         .choices = {"pad", "crop", "stretch"},
+         .also = {"resize_mode", "image_aspect_ratio", "center_crop"}});
   s.add("check", c.check,
         {.help = "What is done with each picture when data are first seen: decode it, or read its "
                  "header; auto = decode where a source is under 512 MiB.",

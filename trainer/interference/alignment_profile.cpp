@@ -38,10 +38,16 @@ std::vector<std::string> branches_of(const StageConfig& stage) {
   return branches;
 }
 
-// (sequences, depths, width): means over the rows `first` .. `first + count` of each sequence.
-at::Tensor means_of(const std::vector<at::Tensor>& states, const std::vector<int64_t>& first,
+// (sequences, depths, width): means over the rows `first` .. `first + count` of each sequence. The
+// width is the largest; narrower states have zeros behind them.
+at::Tensor means_of(std::vector<at::Tensor> states, const std::vector<int64_t>& first,
                     const std::vector<int64_t>& count) {
-  const at::Tensor all = torch::stack(states, 1).to(at::kFloat);  // (rows, depths, width)
+  int64_t width = 0;
+  for (const at::Tensor& state : states) width = std::max(width, state.size(1));
+  for (at::Tensor& state : states) {
+    state = at::constant_pad_nd(state.to(at::kFloat), {0, width - state.size(1)});
+  }
+  const at::Tensor all = torch::stack(states, 1);  // (rows, depths, width)
   std::vector<at::Tensor> means;
   for (size_t i = 0; i < first.size(); ++i) {
     means.push_back(all.narrow(0, first[i], count[i]).mean(0));
@@ -80,8 +86,13 @@ AlignmentRecord AlignmentProfile::measure() {
     const at::Tensor all = features(model_.module()->branch_index(name), samples);
     AlignmentRecord::Branch& branch = record.branches.emplace_back();
     branch.name = name;
+    const YModelOptions& shape = model_.module()->options();
+    const BranchOptions& arm = shape.branches[static_cast<size_t>(model_.module()->branch_index(name))];
     for (int64_t depth = 0; depth < all.size(2); ++depth) {
-      const at::Tensor at_depth = all.select(2, depth);
+      // The last is after the branch's norm, whatever layers it has.
+      const bool is_of_trunk = depth <= shape.trunk_layers && depth + 1 < all.size(2);
+      const int64_t width = is_of_trunk ? shape.width : branch_block(shape, arm).width;
+      const at::Tensor at_depth = all.select(2, depth).narrow(2, 0, width);
       const Alignment found =
           alignment_of(at_depth.select(1, 0), at_depth.select(1, 1),
                        {.neighbours = record.neighbours}, kPermutations, kShuffles);
@@ -96,10 +107,11 @@ AlignmentRecord AlignmentProfile::measure() {
 at::Tensor AlignmentProfile::features(int64_t branch, const std::vector<int64_t>& samples) {
   const ImageSet& all = things_.images(data_, "validation");
   const YModelOptions& shape = model_.module()->options();
-  const int64_t depths =
-      1 + shape.trunk_layers + shape.branches[static_cast<size_t>(branch)].layers;
+  const BranchOptions& arm = shape.branches[static_cast<size_t>(branch)];
+  const int64_t depths = 1 + shape.trunk_layers + arm.layers;
+  const int64_t width = std::max(shape.width, branch_block(shape, arm).width);
   return gather_rows(
-      things_.comm(), std::ssize(samples), {2, depths, shape.width},
+      things_.comm(), std::ssize(samples), {2, depths, width},
       [&](const at::Tensor& indices) {
         std::vector<int64_t> chosen;
         for (int64_t i = 0; i < indices.size(0); ++i) {
@@ -119,7 +131,7 @@ at::Tensor AlignmentProfile::image_states(const ImageSet& images, int64_t branch
   std::vector<int64_t> first;
   for (int64_t i = 0; i < images.size(); ++i) {
     first.push_back(i * (positions + 2) + 1);
-    packer.add_read({}, {}, /*with_targets=*/false);
+    packer.add_read({kPicture}, {}, /*with_targets=*/false);
   }
   TokenRows rows = model_.to_device(packer.rows());
   const ImageCodes codes = encode_images(model_.image_tokenizer().module(),

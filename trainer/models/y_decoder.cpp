@@ -18,13 +18,15 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kMarks = 8;  // begin and end of image, task tokens
+constexpr int64_t kMarks = 6;  // task tokens
 
 YModelOptions module_options(const YDecoderSettings& settings, const NamedThings& things,
                              const std::string& where, const ImageTokenizerOptions& image,
                              const TextVocabulary& text) {
   YModelOptions o = settings.resolve(where, kept_backbone(things.config(), where));
-  o.longest_sequence = image.positions() + 2 * settings.max_text_tokens + kMarks;  // and an answer
+  // Pictures between their marks, a prompt and an answer.
+  o.longest_sequence = settings.max_pictures * (image.positions() + 2) +
+                       2 * settings.max_text_tokens + kMarks;
   if (o.vocabulary_size == 0) o.vocabulary_size = text.size();
   if (o.vocabulary_size < text.size()) {
     throw ConfigError(where + ": the text tokenizer \"" + settings.text + "\" has " +
@@ -70,7 +72,8 @@ YDecoder::YDecoder(const ModelConfig& config, NamedThings& things)
       image_tokenizer_(things.model_as<ResidualImageTokenizer>(
           image_tokenizer_name_, "model." + config.name + ".image_tokenizer")),
       text_(things.text(settings_as<YDecoderSettings>(config.settings).text)),
-      max_text_tokens_(settings_as<YDecoderSettings>(config.settings).max_text_tokens) {
+      max_text_tokens_(settings_as<YDecoderSettings>(config.settings).max_text_tokens),
+      max_pictures_(settings_as<YDecoderSettings>(config.settings).max_pictures) {
   const auto& settings = settings_as<YDecoderSettings>(config.settings);
   const std::string where = "model." + config.name;
   {
@@ -132,15 +135,26 @@ std::vector<int64_t> YDecoder::encode_cut(const std::string& text) const {
   return ids;
 }
 
+void YDecoder::note_pictures_cut() const {
+  if (were_pictures_cut_.exchange(true)) return;
+  spdlog::warn("of a conversation with more than model.{}.max_pictures = {} pictures the last ones "
+               "are read",
+               name_, max_pictures_);
+}
+
 TokenRows YDecoder::to_device(TokenRows rows) const {
-  for (at::Tensor* t : {&rows.text_ids, &rows.positions, &rows.sources}) *t = t->to(device_);
+  for (at::Tensor* t : {&rows.text_ids, &rows.positions, &rows.pictures, &rows.sources}) {
+    if (t->defined()) *t = t->to(device_);
+  }
   return rows;
 }
 
 void YDecoder::set_image_inputs(TokenRows& rows, const at::Tensor& codes,
                                 const at::Tensor& semantics) const {
-  rows.code_sums = sum_codes(codebooks_, codes).select(0, codebooks_.size(0) - 1).flatten(0, 1);
-  if (semantics.defined()) rows.semantics = semantics.flatten(0, 1).to(at::kFloat);
+  const at::Tensor places = rows.pictures * codes.size(1) + rows.positions;
+  const auto of_rows = [&](const at::Tensor& all) { return all.flatten(0, 1).index_select(0, places); };
+  rows.code_sums = of_rows(sum_codes(codebooks_, codes).select(0, codebooks_.size(0) - 1));
+  if (semantics.defined()) rows.semantics = of_rows(semantics).to(at::kFloat);
 }
 
 at::Tensor YDecoder::draw_logits(const TokenRows& rows, int64_t branch,

@@ -40,11 +40,15 @@ class YDecoder : public Model {
   // The same of training data: what is longer is cut, said the first time, and counted. Any thread.
   std::vector<int64_t> encode_cut(const std::string& text) const;
   int64_t texts_cut() const { return texts_cut_; }
+  // Says, the first time, that a conversation has more pictures than a sequence. Any thread.
+  void note_pictures_cut() const;
   int64_t max_text_tokens() const { return max_text_tokens_; }  // of encode(), and when writing
+  int64_t max_pictures() const { return max_pictures_; }        // of one sequence
 
   TokenRows to_device(TokenRows rows) const;
-  // Image inputs of `codes` (samples, positions, stages) for sequences that read them; `semantics`
-  // (samples, positions, channels) undefined = none.
+  // Image inputs of rows that say of which pictures they are: `codes` (pictures, positions,
+  // stages); `semantics` (pictures, positions, channels), for branches that only read, undefined =
+  // none.
   void set_image_inputs(TokenRows& rows, const at::Tensor& codes,
                         const at::Tensor& semantics) const;
   // Logits (stages, targets, codes) of a branch that draws; code_sums (stages, targets, channels).
@@ -57,8 +61,9 @@ class YDecoder : public Model {
   at::Device device_;
   ResidualImageTokenizer& image_tokenizer_;
   const TextVocabulary& text_;
-  int64_t max_text_tokens_;
+  int64_t max_text_tokens_, max_pictures_;
   mutable std::atomic<int64_t> texts_cut_ = 0;
+  mutable std::atomic<bool> were_pictures_cut_ = false;
   at::Tensor codebooks_;
   YModel module_{nullptr};
 };

@@ -149,6 +149,13 @@ void YDecoderSettings::declare(SettingsScope scope) {
              .min = 8,
              .max = 1e6,
              .also = {"seq_len", "max_length", "max_len", "context_length", "block_size"}});
+  scope.add("max_pictures", max_pictures,
+            {.help = "Most pictures of a sequence, the one that is drawn included; of a longer "
+                     "conversation the last ones.",
+             .unit = "pictures",
+             .min = 1,
+             .max = 1000,
+             .also = {"max_images", "limit_mm_per_prompt", "max_num_images"}});
   declare_trunk(scope);
   declare_depth(scope);
   for (BranchSettings& branch : branches) {

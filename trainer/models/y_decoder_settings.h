@@ -21,6 +21,7 @@ struct YDecoderSettings : KindSettings {
   std::string image_tokenizer;
   std::string text;
   int64_t max_text_tokens = 64;
+  int64_t max_pictures = 1;
   std::string backbone;
   double rotary_base = 10000.0;
   int64_t vocabulary_size = 0;

@@ -49,14 +49,14 @@ ImageCodes encode_images(ImageTokenizer& tokenizer, const at::Tensor& images, in
   return {torch::stack(codes), torch::stack(semantics)};
 }
 
-ImageCodes encode_image_set(ImageTokenizer& tokenizer, const ImageSet& data, Communicator& comm,
+ImageCodes encode_image_set(ImageTokenizer& tokenizer, const at::Tensor& levels, Communicator& comm,
                             at::Device device, int64_t views, const WorkListener& on_work) {
   // Equal parts for every rank, the last ones filled up with the last sample.
-  const int64_t part = (data.size() + comm.size() - 1) / comm.size();
+  const int64_t size = levels.size(0), part = (size + comm.size() - 1) / comm.size();
   const at::Tensor rows =
-      (at::arange(part, at::kLong) + comm.rank() * part).clamp_max(data.size() - 1);
-  const at::Tensor images = levels_to_values(data.levels.index_select(0, rows)).to(device);
-  const int64_t total = data.size() * views;
+      (at::arange(part, at::kLong) + comm.rank() * part).clamp_max(size - 1);
+  const at::Tensor images = levels_to_values(levels.index_select(0, rows)).to(device);
+  const int64_t total = size * views;
   const ImageCodes mine = encode_images(tokenizer, images, views, [&](int64_t done) {
     if (on_work) on_work({"image codes", std::min(total, done * comm.size()), total});
   });
@@ -70,7 +70,7 @@ ImageCodes encode_image_set(ImageTokenizer& tokenizer, const ImageSet& data, Com
     // (ranks, views, part, ..) -> (views, samples, ..)
     return all.transpose(0, 1)
         .flatten(1, 2)
-        .narrow(1, 0, data.size())
+        .narrow(1, 0, size)
         .to(device, type)
         .contiguous();
   };

@@ -29,8 +29,9 @@ at::Tensor view_of(const at::Tensor& images, int64_t view);  // (B, 3, S, S) in 
 ImageCodes encode_images(ImageTokenizer& tokenizer, const at::Tensor& images, int64_t views,
                          const std::function<void(int64_t done)>& on_batch = {});
 
-// All samples of a set, work split over ranks; the result is the same on every rank. Collective.
-ImageCodes encode_image_set(ImageTokenizer& tokenizer, const ImageSet& data, Communicator& comm,
+// All pictures of a set, (N, 3, S, S) uint8, work split over ranks; the result is the same on every
+// rank. Collective.
+ImageCodes encode_image_set(ImageTokenizer& tokenizer, const at::Tensor& levels, Communicator& comm,
                             at::Device device, int64_t views, const WorkListener& on_work = {});
 
 // Code vectors of the pixel stages, scaled so that their sums have about unit variance:

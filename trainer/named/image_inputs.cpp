@@ -15,21 +15,34 @@ ImageInputs::ImageInputs(NamedThings& things, const std::string& tokenizer, cons
   if (images_->is_in_memory()) kept_ = things.image_codes(tokenizer, data, split, views);
 }
 
-ImageRows ImageInputs::rows(const std::vector<int64_t>& samples,
-                            const std::vector<int64_t>& views) const {
-  ImageRows rows{torch::tensor(samples, at::kLong), torch::tensor(views, at::kLong), {}};
-  if (kept_.codes.defined()) return rows;
+ImageRows ImageInputs::rows(const std::vector<PictureView>& pictures) const {
+  std::vector<int64_t> places, views;
   std::vector<at::Tensor> levels;
-  for (const int64_t sample : samples) levels.push_back(images_->levels(sample));
-  rows.levels = at::stack(levels);
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    const auto& [sample, picture, view] = pictures[i];
+    views.push_back(view);
+    if (kept_.codes.defined()) {
+      places.push_back(images_->in_memory().row_of(sample, picture));
+      continue;
+    }
+    // Neighbours of one sample are read together.
+    std::vector<int64_t> wanted = {picture};
+    while (i + 1 < pictures.size() && pictures[i + 1].sample == sample) {
+      wanted.push_back(pictures[++i].picture);
+      views.push_back(pictures[i].view);
+    }
+    levels.push_back(images_->levels(sample, wanted));
+  }
+  ImageRows rows{torch::tensor(places, at::kLong), torch::tensor(views, at::kLong), {}};
+  if (!levels.empty()) rows.levels = at::cat(levels);
   return rows;
 }
 
 ImageCodes ImageInputs::codes(const ImageRows& rows) const {
   const at::Device device = things_->device();
-  const at::Tensor samples = rows.samples.to(device), views = rows.views.to(device);
   if (kept_.codes.defined()) {
-    return {kept_.codes.index({views, samples}), kept_.semantics.index({views, samples})};
+    const at::Tensor pictures = rows.pictures.to(device), views = rows.views.to(device);
+    return {kept_.codes.index({views, pictures}), kept_.semantics.index({views, pictures})};
   }
   const torch::NoGradGuard no_grad;
   at::Tensor values = levels_to_values(rows.levels.to(device));

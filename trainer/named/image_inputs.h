@@ -14,10 +14,15 @@ namespace espalier {
 class NamedThings;
 class ResidualImageTokenizer;
 
+// A picture of a sample, and how it is looked at.
+struct PictureView {
+  int64_t sample = 0, picture = 0, view = 0;
+};
+
 // Images of one batch, on their way to a frozen image tokenizer.
 struct ImageRows {
-  at::Tensor samples, views;  // (B) int64
-  at::Tensor levels;          // (B, 3, S, S) uint8, where they are still to be encoded
+  at::Tensor pictures, views;  // (B) int64; rows of ImageSet::all_levels() where that is in memory
+  at::Tensor levels;           // (B, 3, S, S) uint8, where they are still to be encoded
 };
 
 // The codes of the images of a split: made once and kept where the images are in memory, else made
@@ -29,7 +34,7 @@ class ImageInputs {
   ImageInputs(NamedThings& things, const std::string& tokenizer, const std::string& data,
               const std::string& split, int64_t views);
 
-  ImageRows rows(const std::vector<int64_t>& samples, const std::vector<int64_t>& views) const;
+  ImageRows rows(const std::vector<PictureView>& pictures) const;
   // (B, positions, stages) and (B, positions, channels), on the device. Training thread.
   ImageCodes codes(const ImageRows& rows) const;
 

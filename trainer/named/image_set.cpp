@@ -14,12 +14,40 @@ at::Tensor levels_to_values(const at::Tensor& levels) {
 
 at::Tensor ImageSet::values() const { return levels_to_values(levels); }
 
+at::Tensor ImageSet::all_levels() const {
+  return further.defined() ? at::cat({levels, further}) : levels;
+}
+
+int64_t ImageSet::row_of(int64_t sample, int64_t picture) const {
+  TORCH_CHECK(picture >= 0 && picture < samples.at(static_cast<size_t>(sample)).pictures,
+              "sample ", sample, " has no picture ", picture);
+  if (picture == 0) return sample;
+  return size() + first_further[static_cast<size_t>(sample)] + picture - 1;
+}
+
 ImageSet ImageSet::select(const std::vector<int64_t>& indices) const {
   ImageSet chosen;
   chosen.levels = levels.index_select(0, torch::tensor(indices, at::kLong));
-  for (const int64_t i : indices) chosen.samples.push_back(samples[static_cast<size_t>(i)]);
+  std::vector<int64_t> others;
+  for (const int64_t i : indices) {
+    const Sample& sample = samples[static_cast<size_t>(i)];
+    chosen.samples.push_back(sample);
+    if (!further.defined()) continue;
+    const int64_t first = first_further[static_cast<size_t>(i)];
+    chosen.first_further.push_back(std::ssize(others));
+    for (int64_t k = 0; k + 1 < sample.pictures; ++k) others.push_back(first + k);
+  }
+  if (further.defined()) {
+    chosen.further = further.index_select(0, torch::tensor(others, at::kLong));
+  }
   chosen.fingerprint = fingerprint + "-" + std::to_string(indices.size());
   return chosen;
+}
+
+at::Tensor levels_of(const Image& image) {
+  const at::Tensor pixels = torch::from_blob(const_cast<uint8_t*>(image.rgb.data()),
+                                             {image.height, image.width, 3}, at::kByte);
+  return pixels.permute({2, 0, 1}).contiguous();
 }
 
 ImageSet read_image_set(const Dataset& dataset, int64_t side, int64_t at_most) {
@@ -29,13 +57,20 @@ ImageSet read_image_set(const Dataset& dataset, int64_t side, int64_t at_most) {
   set.fingerprint = dataset.fingerprint();
   if (count < dataset.size()) set.fingerprint += "-" + std::to_string(count);
   set.levels = at::empty({count, 3, side, side}, at::kByte);
+  std::vector<at::Tensor> further;
   for (int64_t i = 0; i < count; ++i) {
     Sample sample = dataset.get(indices[static_cast<size_t>(i)]);
-    const at::Tensor picture =
-        torch::from_blob(sample.image.rgb.data(), {side, side, 3}, at::kByte);
-    set.levels[i].copy_(picture.permute({2, 0, 1}));
+    set.levels[i].copy_(levels_of(sample.image));
+    set.first_further.push_back(std::ssize(further));
+    for (const Image& image : sample.further) further.push_back(levels_of(image));
     sample.image = {};
+    sample.further.clear();
     set.samples.push_back(std::move(sample));
+  }
+  if (further.empty()) {
+    set.first_further.clear();
+  } else {
+    set.further = at::stack(further);
   }
   return set;
 }

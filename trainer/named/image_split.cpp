@@ -1,5 +1,7 @@
 #include "trainer/named/image_split.h"
 
+#include <algorithm>
+
 #include <spdlog/spdlog.h>
 #include <torch/torch.h>
 
@@ -32,20 +34,35 @@ Sample ImageSplit::describe(int64_t index) const {
   return on_disk_->describe(index);
 }
 
+at::Tensor ImageSplit::levels(int64_t index) const {
+  return in_memory_ != nullptr ? in_memory_->levels[index] : levels(index, {0})[0];
+}
+
 // A picture that turns out to be damaged where only its header was checked: an error, or another
 // one in its place, the same on every rank.
-at::Tensor ImageSplit::levels(int64_t index) const {
-  if (in_memory_ != nullptr) return in_memory_->levels[index];
+at::Tensor ImageSplit::levels(int64_t index, const std::vector<int64_t>& pictures) const {
+  std::vector<at::Tensor> levels;
+  if (in_memory_ != nullptr) {
+    for (const int64_t picture : pictures) {
+      const int64_t row = in_memory_->row_of(index, picture);
+      levels.push_back(picture == 0 ? in_memory_->levels[row]
+                                    : in_memory_->further[row - in_memory_->size()]);
+    }
+    return at::stack(levels);
+  }
   constexpr int kTries = 16;
   for (int attempt = 0;; ++attempt) {
     try {
-      Sample sample = on_disk_->get((index + attempt) % size());
-      const at::Tensor picture =
-          torch::from_blob(sample.image.rgb.data(), {image_size_, image_size_, 3}, at::kByte);
-      return picture.permute({2, 0, 1}).contiguous();
+      const Sample sample = on_disk_->get((index + attempt) % size());
+      for (const int64_t picture : pictures) {
+        const auto other = std::min(static_cast<size_t>(picture), sample.further.size());
+        levels.push_back(levels_of(other == 0 ? sample.image : sample.further[other - 1]));
+      }
+      return at::stack(levels);
     } catch (const DataError& error) {
       if (!skips_bad_ || attempt == kTries) throw;
       spdlog::warn("{}; the next picture is shown in its place", error.what());
+      levels.clear();
     }
   }
 }

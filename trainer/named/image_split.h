@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -27,8 +28,12 @@ class ImageSplit {
   // permutation; in windows of data.NAME.shuffle_window samples where there is such.
   int64_t sample_at(uint64_t order_seed, int64_t position) const;
 
-  Sample describe(int64_t index) const;    // without its picture
-  at::Tensor levels(int64_t index) const;  // (3, S, S) uint8
+  Sample describe(int64_t index) const;  // without its pictures
+  at::Tensor levels(int64_t index) const;  // (3, S, S) uint8: its first picture
+  // Those pictures of a sample, (n, 3, S, S) uint8.
+  at::Tensor levels(int64_t index, const std::vector<int64_t>& pictures) const;
+  // Of a split in memory.
+  const ImageSet& in_memory() const { return *in_memory_; }
 
  private:
   const ImageSet* in_memory_;

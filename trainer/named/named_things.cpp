@@ -55,9 +55,11 @@ const Dataset& NamedThings::dataset(const std::string& data, const std::string& 
 }
 
 // Samples of a data set whose pictures fit into the memory that its config gives them.
-int64_t NamedThings::samples_in_memory(const DataConfig& config) const {
-  const int64_t of_one = 3 * config.image_size * config.image_size;
-  const int64_t fit = std::max<int64_t>(1, (config.memory_mib << 20) / of_one);
+int64_t NamedThings::samples_in_memory(const DataConfig& config, const Dataset& all) const {
+  const auto of_one = static_cast<double>(3 * config.image_size * config.image_size);
+  const auto given = static_cast<double>(config.memory_mib << 20);
+  const int64_t fit =
+      std::max<int64_t>(1, static_cast<int64_t>(given / (of_one * all.pictures_per_sample())));
   return at_most_ > 0 ? std::min(at_most_, fit) : fit;
 }
 
@@ -77,7 +79,7 @@ const ImageSet& NamedThings::images(const std::string& data, const std::string& 
   const DataConfig& config = config_.data_named(data, "a data set");
   return images_
       .emplace(std::pair(data, split),
-               read_image_set(all, config.image_size, samples_in_memory(config)))
+               read_image_set(all, config.image_size, samples_in_memory(config, all)))
       .first->second;
 }
 
@@ -86,7 +88,7 @@ const ImageSplit& NamedThings::image_split(const std::string& data, const std::s
   if (found != image_splits_.end()) return found->second;
   const Dataset& all = dataset(data, split);
   const DataConfig& config = config_.data_named(data, "a data set");
-  const bool fits = at_most_ > 0 || all.size() <= samples_in_memory(config);
+  const bool fits = at_most_ > 0 || all.size() <= samples_in_memory(config, all);
   return image_splits_
       .emplace(std::pair(data, split), fits ? ImageSplit(&images(data, split), nullptr, config)
                                             : ImageSplit(nullptr, &all, config))
@@ -199,8 +201,8 @@ const ImageCodes& NamedThings::image_codes(const std::string& name, const std::s
   if (found != codes_.end()) return found->second;
   auto& tokenizer = model_as<ResidualImageTokenizer>(name, "an image tokenizer");
   return codes_
-      .emplace(key, encode_image_set(tokenizer.module(), images(data, split), comm_, device_, views,
-                                     on_work_))
+      .emplace(key, encode_image_set(tokenizer.module(), images(data, split).all_levels(), comm_,
+                                     device_, views, on_work_))
       .first->second;
 }
 

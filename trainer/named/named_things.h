@@ -84,7 +84,7 @@ class NamedThings {
   using Key = std::tuple<std::string, std::string, std::string, int64_t>;
 
   const Dataset& dataset(const std::string& data, const std::string& split);
-  int64_t samples_in_memory(const DataConfig& config) const;
+  int64_t samples_in_memory(const DataConfig& config, const Dataset& all) const;
   TextVocabulary load_or_learn(const TextConfig& config);
   TextVocabulary learn_text(const TextConfig& config);
   TextVocabulary text_to_train_with(const TextConfig& config);  // collective

@@ -13,6 +13,7 @@ Dataset open_dataset(const RunConfig& config, const std::string& name, const std
   DatasetOptions options;
   options.skip_bad_samples = data.on_bad_sample == "skip";
   options.image_size = static_cast<int>(data.image_size);
+  options.fit = data.square_fit();
   options.required_fields = fields_needed(config, name);
   options.image_root = data.image_root;
   options.image_field = data.image_field;

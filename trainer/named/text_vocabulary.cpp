@@ -91,7 +91,7 @@ TextVocabulary learn_vocabulary(const TextConfig& config, const ImageSplit& trai
     for (const std::string& field : config.fields) {
       for (const std::string& text : sample.texts(field)) texts.push_back(cut(text));
       if (field != "messages") continue;
-      for (const Message& message : sample.messages) texts.push_back(cut(message.text));
+      for (const Message& message : sample.messages) texts.push_back(cut(message.text()));
     }
     for (const std::string& field : config.frequent_fields) {
       frequent.insert(sample.texts(field).begin(), sample.texts(field).end());

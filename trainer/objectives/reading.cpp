@@ -55,7 +55,7 @@ std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
   auto batch = std::make_unique<ReadingBatch>();
   SlotDraws draws(seed_, turn);
   SequencePacker packer(model_.text().tokens(), model_.image_positions());
-  std::vector<int64_t> samples, views;
+  std::vector<PictureView> pictures;
   for (int64_t i = 0; i < turn.samples; ++i) {
     const int64_t position = turn.first_sample() + i;
     const int64_t sample = train_->sample_at(order_seed_, position);
@@ -63,15 +63,16 @@ std::unique_ptr<ObjectiveBatch> ReadingObjective::load(const Turn& turn) {
     if (keeps_orientation() && is_mirrored(view)) --view;
     CounterRng random(seed_, combine_streams(kTurnStream, static_cast<uint64_t>(position)));
     const Reading reading = this->reading(train_->describe(sample), random);
-    packer.add_read(reading.prompt, reading.answer);
-    samples.push_back(sample);
-    views.push_back(view);
+    packer.add_read(reading.prompt.ids, reading.answer);
+    for (const int64_t picture : reading.prompt.pictures) {
+      pictures.push_back({sample, picture, view});
+    }
   }
   batch->rows = packer.rows();
   batch->rows.mask.prepare(model_.device());
   batch->target_rows = packer.target_rows();
   batch->targets = packer.targets();
-  batch->images = inputs_.rows(samples, views);
+  batch->images = inputs_.rows(pictures);
   batch->counts = {{"", static_cast<double>(packer.target_count())}};
   batch->positions = static_cast<double>(batch->rows.sources.numel());
   return batch;
@@ -81,26 +82,38 @@ std::vector<LossTerm> ReadingObjective::losses(const ObjectiveBatch& base) {
   const auto& batch = dynamic_cast<const ReadingBatch&>(base);
   const at::Device device = model_.device();
   TokenRows rows = model_.to_device(batch.rows);
-  const ImageCodes codes = inputs_.codes(batch.images);
-  model_.set_image_inputs(rows, codes.codes, codes.semantics);
+  if (rows.pictures.numel() > 0) {
+    const ImageCodes codes = inputs_.codes(batch.images);
+    model_.set_image_inputs(rows, codes.codes, codes.semantics);
+  }
   const at::Tensor hidden = model_.module()->hidden(rows, branch_);
   const at::Tensor logits =
       model_.module()->text_logits(hidden.index_select(0, batch.target_rows.to(device)), branch_);
   return {{"", cross_entropy_sum(logits, batch.targets.to(device))}};
 }
 
-std::vector<std::string> ReadingObjective::write(const ImageSet& images,
-                                                 const std::vector<int64_t>& question,
+std::vector<std::string> ReadingObjective::write(const ImageSet& images, const Prompt& prompt,
                                                  int64_t max_tokens) {
+  const at::Tensor levels = images.all_levels();
   // Ids are moved as id + 1; 0 is no token.
   const at::Tensor all = gather_rows(
       things_.comm(), images.size(), {max_tokens},
       [&](const at::Tensor& indices) {
-        const at::Tensor values =
-            levels_to_values(images.levels.index_select(0, indices)).to(model_.device());
-        const ImageCodes codes = encode_images(model_.image_tokenizer().module(), values, 1);
-        const auto answers = write_answers(model_, branch_, question, codes.codes[0],
-                                           codes.semantics[0], max_tokens);
+        std::vector<int64_t> pictures;
+        for (int64_t i = 0; i < indices.size(0); ++i) {
+          for (const int64_t picture : prompt.pictures) {
+            pictures.push_back(images.row_of(indices[i].item<int64_t>(), picture));
+          }
+        }
+        ImageCodes codes;
+        if (!pictures.empty()) {
+          const at::Tensor shown = levels.index_select(0, torch::tensor(pictures, at::kLong));
+          codes = encode_images(model_.image_tokenizer().module(),
+                                levels_to_values(shown).to(model_.device()), 1);
+          codes = {codes.codes[0], codes.semantics[0]};
+        }
+        const auto answers =
+            write_answers(model_, branch_, prompt.ids, indices.size(0), codes, max_tokens);
         const at::Tensor ids = torch::zeros({indices.size(0), max_tokens});
         for (size_t row = 0; row < answers.size(); ++row) {
           for (size_t t = 0; t < answers[row].size(); ++t) {
@@ -123,16 +136,17 @@ std::vector<std::string> ReadingObjective::write(const ImageSet& images,
 }
 
 std::vector<std::string> ReadingObjective::write_each(
-    const ImageSet& images,
-    const std::function<std::vector<int64_t>(const Sample& sample)>& prompt_of,
+    const ImageSet& images, const std::function<Prompt(const Sample& sample)>& prompt_of,
     int64_t max_tokens) {
-  std::map<std::vector<int64_t>, std::vector<int64_t>> by_prompt;
+  using Key = std::pair<std::vector<int64_t>, std::vector<int64_t>>;
+  std::map<Key, std::vector<int64_t>> by_prompt;
   for (int64_t i = 0; i < images.size(); ++i) {
-    by_prompt[prompt_of(images.samples[static_cast<size_t>(i)])].push_back(i);
+    Prompt prompt = prompt_of(images.samples[static_cast<size_t>(i)]);
+    by_prompt[{std::move(prompt.ids), std::move(prompt.pictures)}].push_back(i);
   }
   std::vector<std::string> texts(static_cast<size_t>(images.size()));
   for (const auto& [prompt, indices] : by_prompt) {
-    const auto written = write(images.select(indices), prompt, max_tokens);
+    const auto written = write(images.select(indices), {prompt.first, prompt.second}, max_tokens);
     for (size_t k = 0; k < indices.size(); ++k) {
       texts[static_cast<size_t>(indices[k])] = written[k];
     }

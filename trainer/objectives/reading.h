@@ -6,6 +6,7 @@
 
 #include "data/order/random.h"
 #include "trainer/config/kind_settings.h"
+#include "trainer/models/prompt.h"
 #include "trainer/models/sequences.h"
 #include "trainer/models/y_decoder.h"
 #include "trainer/named/image_inputs.h"
@@ -14,8 +15,8 @@
 
 namespace espalier {
 
-// What objectives have in common that read an image and then write text through a branch of a
-// Y-shaped decoder: caption and answer.
+// What objectives have in common that read pictures and then write text through a branch of a
+// Y-shaped decoder: caption, answer and converse.
 struct ReadingSettings : ObjectiveSettings {
   std::string branch;
   double weight = 1.0;
@@ -35,7 +36,7 @@ struct ReadingBatch : ObjectiveBatch {
 
   std::vector<at::Tensor*> tensors() override {
     return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
-            &targets,       &images.samples, &images.views, &images.levels};
+            &rows.pictures, &targets,        &images.pictures, &images.views, &images.levels};
   }
 };
 
@@ -52,10 +53,11 @@ class ReadingObjective : public Objective {
  protected:
   ReadingObjective(const ObjectiveContext& context, const ReadingSettings& settings);
 
-  // Token ids before the answer, and the answer, of a sample. `random` decides where a sample has
+  // What comes before the answer, and the answer, of a sample. `random` decides where a sample has
   // several. Prefetch thread.
   struct Reading {
-    std::vector<int64_t> prompt, answer;
+    Prompt prompt;
+    std::vector<int64_t> answer;
   };
   virtual Reading reading(const Sample& sample, CounterRng& random) const = 0;
   // False: the answer holds of the mirrored image too ("animals"), true: not always ("left arrow").
@@ -63,15 +65,13 @@ class ReadingObjective : public Objective {
 
   // Opens the training data; the virtual functions above may be called from here on.
   void learn(const ObjectiveContext& context);
-  // What is written after `prompt` for the images of a set, as text, by the most likely tokens.
+  // What is written after `prompt` for the samples of a set, as text, by the most likely tokens.
   // Collective.
-  std::vector<std::string> write(const ImageSet& images, const std::vector<int64_t>& prompt,
-                                 int64_t max_tokens);
-  // The same where prompts differ: images with the same one are answered together. Collective.
-  std::vector<std::string> write_each(
-      const ImageSet& images,
-      const std::function<std::vector<int64_t>(const Sample& sample)>& prompt_of,
-      int64_t max_tokens);
+  std::vector<std::string> write(const ImageSet& images, const Prompt& prompt, int64_t max_tokens);
+  // The same where prompts differ: samples with the same one are answered together. Collective.
+  std::vector<std::string> write_each(const ImageSet& images,
+                                      const std::function<Prompt(const Sample& sample)>& prompt_of,
+                                      int64_t max_tokens);
 
   const std::string name_;
   const std::string data_, branch_name_;

@@ -1,5 +1,7 @@
 #include "data/images/image.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include <stdexcept>
@@ -54,6 +56,19 @@ TEST(FitSquare, PadsWithWhiteInsteadOfCroppingOrStretching) {
 TEST(FitSquare, LeavesAPictureOfTheRightSizeAlone) {
   const Image image = grey(2, 2, {1, 2, 3, 4});
   EXPECT_EQ(fit_square(image, 2).rgb, image.rgb);
+  EXPECT_EQ(fit_square(image, 2, SquareFit::kCrop).rgb, image.rgb);
+}
+
+TEST(FitSquare, CropsToTheMiddleOrStretchesWhereAsked) {
+  Image wide = blank_image(8, 4, 0);  // black, but white columns at both ends
+  for (int y = 0; y < 4; ++y) {
+    for (const int x : {0, 1, 6, 7}) std::fill_n(wide.rgb.begin() + 3 * (8 * y + x), 3, 255);
+  }
+  EXPECT_EQ(fit_square(wide, 4, SquareFit::kCrop).rgb, blank_image(4, 4, 0).rgb);
+  const Image stretched = fit_square(wide, 4, SquareFit::kStretch);
+  EXPECT_EQ(stretched.rgb, resize(wide, 4, 4).rgb);
+  EXPECT_EQ(stretched.rgb[0], 255);
+  EXPECT_EQ(fit_square(blank_image(3, 10, 7), 5, SquareFit::kCrop).rgb, blank_image(5, 5, 7).rgb);
 }
 
 }  // namespace

@@ -36,6 +36,14 @@ class Forms : public ::testing::Test {
     }
     return count;
   }
+  // Texts, and pictures by their number.
+  static std::string said(const Message& message) {
+    std::string all;
+    for (const MessagePart& part : message.parts) {
+      all += part.is_picture() ? "[" + std::to_string(part.picture) + "]" : part.text;
+    }
+    return all;
+  }
   TemporaryFolder folder_;
 };
 
@@ -101,10 +109,10 @@ TEST_F(Forms, ConversationsInBothSpellings) {
   ASSERT_EQ(dataset.size(), 2);
   const Sample first = dataset.get(0), second = dataset.get(1);
   ASSERT_EQ(first.messages.size(), 2U);
-  EXPECT_EQ(first.messages[0].text, "What is this?");
-  EXPECT_EQ(first.messages[1].text, "A ball.");
+  EXPECT_EQ(said(first.messages[0]), "[0]What is this?");
+  EXPECT_EQ(said(first.messages[1]), "A ball.");
   EXPECT_EQ(second.messages[0].role, "user");
-  EXPECT_EQ(second.messages[0].text, "Colour?");
+  EXPECT_EQ(said(second.messages[0]), "[0]Colour?");
   EXPECT_EQ(second.messages[1].role, "assistant");
   const auto silent = folder_.write(
       "silent.jsonl", R"({"image":"pictures/a.png","messages":[{"role":"user","content":"?"}]})");
@@ -112,6 +120,82 @@ TEST_F(Forms, ConversationsInBothSpellings) {
   const auto wrong =
       folder_.write("wrong.jsonl", R"({"image":"pictures/a.png","messages":[{"content":"?"}]})");
   expect_contains(error_of(wrong, options), {"row 1", "message 1 has no \"role\""});
+}
+
+TEST_F(Forms, ConversationsWithSeveralPicturesWhereverTheyAreShown) {
+  for (const int side : {3, 4, 5}) {
+    folder_.write("pictures/" + std::to_string(side) + ".png",
+                  text_of(encode_png(test_pattern(side, side))));
+  }
+  const auto path = folder_.write(
+      "talk.jsonl",
+      // By marks, in order; by names, in any order; by no mark, before everything.
+      R"({"image":["pictures/3.png","pictures/4.png"],"conversations":[{"from":"human","value":"<image> Darker than\n<image>?"},{"from":"gpt","value":"Yes."}]})"
+      "\n"
+      R"({"messages":[{"role":"user","content":[{"type":"text","text":"Swap"},{"type":"image_url","image_url":{"url":"pictures/5.png"}}]},{"role":"assistant","content":[{"type":"image","image":"pictures/4.png"},{"type":"text","text":"Here."}]},{"role":"user","content":[{"type":"image","image":"pictures/5.png"},{"type":"text","text":"Again"}]}]})"
+      "\n"
+      R"({"images":["pictures/3.png","pictures/5.png"],"messages":[{"role":"assistant","content":"Two."}]})"
+      "\n");
+  DatasetOptions options;
+  options.required_fields = {"messages"};
+  const Dataset dataset = open(path, options);
+  ASSERT_EQ(dataset.size(), 3);
+  EXPECT_DOUBLE_EQ(dataset.pictures_per_sample(), 2.0);
+  const Sample marked = dataset.get(0), named = dataset.get(1), unmarked = dataset.get(2);
+  EXPECT_EQ(said(marked.messages[0]), "[0]Darker than[1]?");
+  EXPECT_EQ(marked.pictures, 2);
+  EXPECT_EQ(marked.image.width, 3);
+  ASSERT_EQ(marked.further.size(), 1U);
+  EXPECT_EQ(marked.further[0].rgb, test_pattern(4, 4).rgb);
+  EXPECT_EQ(said(named.messages[0]), "Swap[0]");
+  EXPECT_EQ(said(named.messages[1]), "[1]Here.");
+  EXPECT_EQ(said(named.messages[2]), "[0]Again");
+  EXPECT_EQ(named.image.width, 5);
+  EXPECT_EQ(said(unmarked.messages[0]), "[0][1]");
+  EXPECT_EQ(unmarked.messages[0].role, "user");
+  // From the index, as from the source.
+  EXPECT_EQ(said(open(path, options).get(1).messages[1]), "[1]Here.");
+  options.required_fields = {"messages.picture"};
+  expect_contains(error_of(path, options), {"\"messages.picture\" is missing or empty"});
+}
+
+TEST_F(Forms, MarksThatDoNotFitThePicturesAreNamed) {
+  folder_.write("a.png", png());
+  folder_.write("b.png", png());
+  const auto error = [&](const std::string& images, const std::string& said) {
+    const auto path = folder_.write("talk.jsonl", "{\"images\":" + images +
+                                                      ",\"messages\":[{\"role\":\"assistant\","
+                                                      "\"content\":" +
+                                                      said + "}]}\n");
+    return error_of(path);
+  };
+  expect_contains(error(R"(["a.png"])", R"("<image> and <image>")"),
+                  {"talk.jsonl: row 1: message 1 shows picture 2; the sample has 1"});
+  expect_contains(error(R"(["a.png","b.png"])", R"("<image>")"),
+                  {"messages show 1 of the sample's 2 pictures"});
+  expect_contains(error(R"(["a.png","b.png"])", R"([{"type":"image","image":"c.png"}])"),
+                  {"shows the picture c.png; the sample has a.png, b.png"});
+}
+
+TEST_F(Forms, ATarMemberOfSeveralPictures) {
+  const auto picture = [](int side) { return text_of(encode_png(test_pattern(side, side))); };
+  const std::string talk =
+      R"({"messages":[{"role":"user","content":"<image>"},{"role":"assistant","content":"<image><image>"}]})";
+  std::string tar;
+  for (const auto& [name, bytes] : std::vector<std::pair<std::string, std::string>>{
+           {"a.10.png", picture(5)}, {"a.2.png", picture(4)}, {"a.0.png", picture(3)}, {"a.json", talk}}) {
+    tar += tar_member(name, bytes);
+  }
+  DatasetOptions options;
+  options.required_fields = {"messages.picture"};
+  const Sample sample = open(folder_.write("s.tar", tar + tar_end()), options).get(0);
+  EXPECT_EQ(sample.image.width, 3);
+  ASSERT_EQ(sample.further.size(), 2U);
+  EXPECT_EQ(sample.further[0].width, 4);
+  EXPECT_EQ(sample.further[1].width, 5);
+  EXPECT_EQ(said(sample.messages[1]), "[1][2]");
+  const auto twice = folder_.write("t.tar", tar + tar_member("a.2.jpg", picture(4)) + tar_end());
+  expect_contains(error_of(twice, options), {"a.2.jpg repeats the sample a"});
 }
 
 TEST_F(Forms, AJsonListOfRowsWithPicturesElsewhere) {

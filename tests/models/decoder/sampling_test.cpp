@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "tests/models/close.h"
 
 namespace espalier {
@@ -38,11 +40,74 @@ class Drawing : public ::testing::Test {
     books_ = torch::randn({3, 9, 8});
     uniforms_ = torch::rand({2, 6, 3});
   }
-  at::Tensor draw(const std::vector<std::vector<int64_t>>& prompts, SamplingOptions options) {
-    return draw_codes(model_, kDrawing, prompts, {1, 2}, books_, uniforms_, options);
+  at::Tensor draw(const std::vector<std::vector<int64_t>>& ids, SamplingOptions options) {
+    std::vector<DrawPrompt> prompts;
+    for (const auto& each : ids) prompts.push_back({.ids = each, .null = {1, 2}});
+    return draw_codes(model_, kDrawing, prompts, books_, uniforms_, options);
+  }
+  // Two prompts of different lengths, with a picture and a text each.
+  at::Tensor draw_after_pictures(SamplingOptions options) {
+    std::vector<DrawPrompt> prompts;
+    for (const std::vector<int64_t>& ids : {std::vector<int64_t>{kPicture, 5, 4}, {3, kPicture, 7, 8, 9, 4}}) {
+      prompts.push_back({.ids = ids,
+                         .without_text = {kPicture, 2, 4},
+                         .null = {2, 4},
+                         .code_sums = pictures_.narrow(0, std::ssize(prompts), 1)});
+    }
+    return draw_codes(model_, kDrawing, prompts, books_, uniforms_, options);
+  }
+  // The most likely code at every place where those before it are `codes`, from one full pass; by
+  // the logits of the prompt, of its picture alone and of the null prompt, weighted.
+  at::Tensor likeliest(int64_t b, const at::Tensor& codes, const std::vector<int64_t>& ids,
+                       const std::vector<double>& weights) {
+    const std::vector<std::vector<int64_t>> prompts = {ids, {kPicture, 2, 4}, {2, 4}};
+    at::Tensor sum;
+    for (size_t k = 0; k < weights.size(); ++k) {
+      const at::Tensor logits = weights[k] * full_logits(prompts[k], pictures_[b], codes);
+      sum = sum.defined() ? sum + logits : logits;
+    }
+    return sum.argmax(-1).t();
+  }
+  // Logits (S, P, K) of drawing `codes` (P, S) after `ids`.
+  at::Tensor full_logits(const std::vector<int64_t>& ids, const at::Tensor& picture,
+                         const at::Tensor& codes) {
+    const torch::NoGradGuard no_grad;
+    std::vector<at::Tensor> vectors;
+    for (int64_t s = 0; s < 3; ++s) vectors.push_back(books_[s].index_select(0, codes.select(1, s)));
+    const auto sums = torch::stack(vectors).cumsum(0);  // (S, P, C)
+    std::vector<int64_t> texts, sources, positions;
+    std::vector<at::Tensor> inputs;
+    const auto count = static_cast<int64_t>(ids.size() - std::count(ids.begin(), ids.end(), kPicture));
+    const auto add_picture = [&](const at::Tensor& of, int64_t length) {
+      sources.push_back(kBeginOfImage);
+      for (int64_t p = 0; p < length; ++p) {
+        sources.push_back(kFirstText + count + std::ssize(positions));
+        positions.push_back(p);
+      }
+      inputs.push_back(of.narrow(0, 0, length));
+    };
+    for (const int64_t id : ids) {
+      if (id == kPicture) {
+        add_picture(picture, 6);
+        sources.push_back(kEndOfImage);
+      } else {
+        sources.push_back(kFirstText + std::ssize(texts));
+        texts.push_back(id);
+      }
+    }
+    add_picture(sums[2], 5);
+    TokenRows rows;
+    rows.text_ids = torch::tensor(texts, torch::kLong);
+    rows.code_sums = torch::cat(inputs);
+    rows.positions = torch::tensor(positions, torch::kLong);
+    rows.sources = torch::tensor(sources, torch::kLong);
+    rows.mask = AttentionMask::from_lengths({std::ssize(sources)});
+    const auto hidden = model_->hidden(rows, kDrawing).narrow(0, std::ssize(sources) - 6, 6);
+    return model_->depth(kDrawing)->forward(hidden, sums.narrow(0, 0, 2));
   }
   YModel model_{nullptr};
   at::Tensor books_, uniforms_;
+  at::Tensor pictures_ = torch::randn({2, 6, 8});
 };
 
 TEST(SampleRows, FollowsTheUniformNumberThroughTheCumulativeDistribution) {
@@ -102,24 +167,8 @@ TEST_F(Guidance, ExtrapolatesAmongWhatTheConditionFindsPlausible) {
 TEST_F(Drawing, WithTheKeyValueCacheGivesTheCodesOfAFullForward) {
   const std::vector<std::vector<int64_t>> prompts = {{1, 5}, {1, 7, 8, 9}};
   const auto codes = draw(prompts, {.guidance = 1.0, .temperature = 0});
-  const torch::NoGradGuard no_grad;
   for (int64_t b = 0; b < 2; ++b) {
-    const auto& prompt = prompts[static_cast<size_t>(b)];
-    const auto length = static_cast<int64_t>(prompt.size());
-    std::vector<at::Tensor> vectors;
-    for (int64_t s = 0; s < 3; ++s)
-      vectors.push_back(books_[s].index_select(0, codes[b].select(1, s)));
-    const auto sums = torch::stack(vectors).cumsum(0);  // (S, P, C)
-    TokenRows rows;
-    rows.text_ids = torch::tensor(prompt, torch::kLong);
-    rows.code_sums = sums[2].narrow(0, 0, 5);
-    rows.positions = torch::arange(5, torch::kLong);
-    rows.sources = torch::cat({torch::arange(length, torch::kLong) + kFirstText,
-                               torch::zeros({1}, torch::kLong),
-                               torch::arange(5, torch::kLong) + kFirstText + length});
-    rows.mask = AttentionMask::from_lengths({length + 6});
-    const auto hidden = model_->hidden(rows, kDrawing).narrow(0, length, 6);
-    const auto logits = model_->depth(kDrawing)->forward(hidden, sums.narrow(0, 0, 2));
+    const auto logits = full_logits(prompts[static_cast<size_t>(b)], {}, codes[b]);
     EXPECT_TRUE(torch::equal(logits.argmax(-1).t(), codes[b])) << b;
   }
 }
@@ -136,6 +185,27 @@ TEST_F(Drawing, IsNotChangedByGuidanceWhereThePromptIsTheNullPrompt) {
   const std::vector<std::vector<int64_t>> null = {{1, 2}, {1, 2}};
   EXPECT_TRUE(torch::equal(draw(null, {.guidance = 3.0, .temperature = 0}),
                            draw(null, {.guidance = 1.0, .temperature = 0})));
+}
+
+TEST_F(Drawing, AfterPicturesGivesTheCodesOfAFullForward) {
+  const auto codes = draw_after_pictures({.guidance = 1.0, .temperature = 0});
+  EXPECT_TRUE(torch::equal(likeliest(0, codes[0], {kPicture, 5, 4}, {1}), codes[0]));
+  EXPECT_TRUE(torch::equal(likeliest(1, codes[1], {3, kPicture, 7, 8, 9, 4}, {1}), codes[1]));
+}
+
+// u + i (p - u) + t (c - p), with t = 3 for the text and i = 2 for the picture.
+TEST_F(Drawing, IsGuidedByPicturesAndByTextsEachAsMuchAsAsked) {
+  const auto codes =
+      draw_after_pictures({.guidance = 3.0, .picture_guidance = 2.0, .temperature = 0});
+  for (int64_t b = 0; b < 2; ++b) {
+    const std::vector<int64_t> ids =
+        b == 0 ? std::vector<int64_t>{kPicture, 5, 4} : std::vector<int64_t>{3, kPicture, 7, 8, 9, 4};
+    EXPECT_TRUE(torch::equal(likeliest(b, codes[b], ids, {3, -1, -1}), codes[b])) << b;
+  }
+  const auto together = draw_after_pictures({.guidance = 3.0, .temperature = 0});
+  EXPECT_TRUE(torch::equal(
+      likeliest(0, together[0], {kPicture, 5, 4}, {3, 0, -2}), together[0]));
+  EXPECT_FALSE(torch::equal(together, codes));
 }
 
 TEST(ContinueText, WritesWhatAFullForwardFindsMostLikely) {

@@ -195,9 +195,10 @@ TEST_F(YObjectives, TheSameTextAndSeedDrawTheSamePicture) {
   Made made(config_, *comm_);
   const SamplingOptions sampling{.guidance = 2.0, .temperature = 1.0};
   const int64_t branch = made.y().module()->branch_index("generation");
-  const auto first = draw_pictures(made.y(), branch, {"red heart", "cat"}, sampling, 7);
-  const auto again = draw_pictures(made.y(), branch, {"red heart", "cat"}, sampling, 7);
-  const auto other = draw_pictures(made.y(), branch, {"red heart", "cat"}, sampling, 8);
+  const auto prompts = draw_prompts(made.y(), DrawSettings(), {"red heart", "cat"});
+  const auto first = draw_pictures(made.y(), branch, prompts, sampling, 7);
+  const auto again = draw_pictures(made.y(), branch, prompts, sampling, 7);
+  const auto other = draw_pictures(made.y(), branch, prompts, sampling, 8);
   ASSERT_EQ(first.size(), 2U);
   EXPECT_EQ(first[0].width, 32);
   EXPECT_EQ(first[0].rgb, again[0].rgb);
@@ -207,7 +208,7 @@ TEST_F(YObjectives, TheSameTextAndSeedDrawTheSamePicture) {
 TEST_F(YObjectives, ImagesOfAnySizeGetOneCaptionEach) {
   Made made(config_, *comm_);
   const int64_t branch = made.y().module()->branch_index("understanding");
-  EXPECT_EQ(write_captions(made.y(), branch, {blank_image(32, 32), blank_image(50, 20)}).size(),
+  EXPECT_EQ(write_captions(made.y(), branch, {blank_image(32, 32), blank_image(32, 32, 0)}).size(),
             2U);
 }
 

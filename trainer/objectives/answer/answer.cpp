@@ -54,7 +54,7 @@ class Answer : public ReadingObjective {
   bool keeps_orientation() const override { return false; }
 
  private:
-  std::vector<int64_t> prompt(const Sample& sample) const;
+  Prompt prompt(const Sample& sample) const;
   const std::string& answer(const Sample& sample) const { return sample.text(settings_.field); }
   std::vector<std::string> answers_of(const ImageSet& images) const;
   std::vector<Baseline> baselines(const ImageSet& held_out) const;
@@ -62,13 +62,13 @@ class Answer : public ReadingObjective {
   const AnswerSettings& settings_;
 };
 
-std::vector<int64_t> Answer::prompt(const Sample& sample) const {
+Prompt Answer::prompt(const Sample& sample) const {
   const SequenceTokens& tokens = model_.text().tokens();
   const std::vector<int64_t> question = model_.encode_cut(fill_pattern(settings_.question, sample));
-  std::vector<int64_t> prompt = {tokens.question};
-  prompt.insert(prompt.end(), question.begin(), question.end());
-  prompt.push_back(tokens.answer);
-  return prompt;
+  std::vector<int64_t> ids = {kPicture, tokens.question};
+  ids.insert(ids.end(), question.begin(), question.end());
+  ids.push_back(tokens.answer);
+  return {ids, {0}};
 }
 
 std::vector<std::string> Answer::answers_of(const ImageSet& images) const {

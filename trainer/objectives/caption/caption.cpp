@@ -62,7 +62,7 @@ class Caption : public ReadingObjective {
   bool keeps_orientation() const override { return true; }
 
  private:
-  std::vector<int64_t> prompt() const { return {model_.text().tokens().caption}; }
+  Prompt prompt() const { return {{kPicture, model_.text().tokens().caption}, {0}}; }
   Metric exact_share(const std::string& name, const std::string& label, const ImageSet& images,
                      const std::vector<std::string>& written) const;
   void add_parts(Section& section, const Written& seen, const Written& unseen,

@@ -1,6 +1,6 @@
-// Kind "converse": an image and what was said of it so far are read, and what the assistant says
-// next is written. A sample is a conversation ("messages"); each time it is shown, one of the
-// assistant's turns is learned, drawn at random, after all that came before it.
+// Kind "converse": pictures and what was said so far are read, and what the assistant says next is
+// written. A sample is a conversation ("messages"); each time it is shown, one of the texts that
+// the assistant says is learned, drawn at random, after all that came before it.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -24,14 +24,19 @@ struct ConverseSettings : ReadingSettings {
   std::vector<std::string> data_fields() const override { return {"messages"}; }
 };
 
-// Indices of the messages that an assistant says.
-std::vector<size_t> assistant_turns(const Sample& sample) {
-  std::vector<size_t> turns;
-  for (size_t i = 0; i < sample.messages.size(); ++i) {
-    const Message& message = sample.messages[i];
-    if (message.role == "assistant" && !message.text.empty()) turns.push_back(i);
+// The first text that the assistant says, and what another says last before it.
+struct FirstAnswer {
+  std::string question, answer;
+};
+
+FirstAnswer first_answer(const Sample& sample) {
+  const MessagePlace place = assistant_parts(sample.messages, /*is_picture=*/false).front();
+  FirstAnswer found;
+  found.answer = sample.messages[place.message].parts[place.part].text;
+  for (size_t m = 0; m < place.message; ++m) {
+    if (!sample.messages[m].is_assistant()) found.question = sample.messages[m].text();
   }
-  return turns;
+  return found;
 }
 
 // Share of words two texts have in common: the harmonic mean of precision and recall, as SQuAD
@@ -60,39 +65,20 @@ class Converse : public ReadingObjective {
 
  protected:
   Reading reading(const Sample& sample, CounterRng& random) const override {
-    const std::vector<size_t> turns = assistant_turns(sample);
-    const size_t turn = turns.at(random.below(turns.size()));
-    return {prompt(sample, turn), model_.encode_cut(sample.messages[turn].text)};
+    const std::vector<MessagePlace> places = assistant_parts(sample.messages, false);
+    const MessagePlace place = places.at(random.below(places.size()));
+    const std::string& answer = sample.messages[place.message].parts[place.part].text;
+    return {prompt_before(model_, sample.messages, place), model_.encode_cut(answer)};
   }
   bool keeps_orientation() const override { return true; }  // "on the left"
-
- private:
-  std::vector<int64_t> prompt(const Sample& sample, size_t turn) const;
 };
-
-// What was said before, each of others as a question and of the assistant as an answer; of a long
-// conversation the end, as many tokens as a text may have.
-std::vector<int64_t> Converse::prompt(const Sample& sample, size_t turn) const {
-  const SequenceTokens& tokens = model_.text().tokens();
-  std::vector<int64_t> ids;
-  for (size_t i = 0; i < turn; ++i) {
-    const Message& message = sample.messages[i];
-    ids.push_back(message.role == "assistant" ? tokens.answer : tokens.question);
-    const std::vector<int64_t> said = model_.encode_cut(message.text);
-    ids.insert(ids.end(), said.begin(), said.end());
-  }
-  ids.push_back(tokens.answer);
-  const auto most = static_cast<size_t>(model_.max_text_tokens());
-  if (ids.size() > most) ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
-  return ids;
-}
 
 // The answer that fits most training samples: what can be said without looking.
 std::string most_frequent_answer(const ImageSet& train) {
   std::map<std::string, int64_t> counts;
   std::string best;
   for (const Sample& sample : train.samples) {
-    const std::string& text = sample.messages[assistant_turns(sample).front()].text;
+    const std::string text = first_answer(sample).answer;
     if (++counts[text] > counts[best]) best = text;
   }
   return best;
@@ -105,7 +91,10 @@ Section Converse::evaluate(const EvaluationRequest& request) {
   const ImageSet held_out = all.select(spread_indices(most, all.size()));
   const std::vector<std::string> written = write_each(
       held_out,
-      [this](const Sample& sample) { return prompt(sample, assistant_turns(sample).front()); },
+      [this](const Sample& sample) {
+        return prompt_before(model_, sample.messages,
+                             assistant_parts(sample.messages, false).front());
+      },
       model_.max_text_tokens());
   const std::string blind = most_frequent_answer(things_.images(data_, "train"));
   std::vector<double> f1, exact, blind_f1;
@@ -113,14 +102,12 @@ Section Converse::evaluate(const EvaluationRequest& request) {
   const auto shown = spread_indices(kExamples, held_out.size());
   for (int64_t i = 0; i < held_out.size(); ++i) {
     const auto at = static_cast<size_t>(i);
-    const Sample& sample = held_out.samples[at];
-    const size_t turn = assistant_turns(sample).front();
-    const std::string& wanted = sample.messages[turn].text;
+    const auto [question, wanted] = first_answer(held_out.samples[at]);
     f1.push_back(word_f1(written[at], wanted));
     exact.push_back(written[at] == wanted ? 1 : 0);
     blind_f1.push_back(word_f1(blind, wanted));
     if (std::find(shown.begin(), shown.end(), i) == shown.end()) continue;
-    examples.rows.push_back({turn == 0 ? "" : sample.messages[turn - 1].text, wanted, written[at]});
+    examples.rows.push_back({question, wanted, written[at]});
   }
   const auto mean = [](const std::vector<double>& values) {
     double sum = 0;
@@ -129,8 +116,8 @@ Section Converse::evaluate(const EvaluationRequest& request) {
   };
   Section section{.name = name_,
                   .title = "Conversations: " + name_,
-                  .text = "The first question about each of " + std::to_string(held_out.size()) +
-                          " held-out images (" + request.split + "), answered by the branch " +
+                  .text = "The first question of each of " + std::to_string(held_out.size()) +
+                          " held-out conversations (" + request.split + "), answered by the branch " +
                           branch_name_ + "."};
   section.metrics.push_back({.name = "word_f1",
                              .label = "words in common with the answer (F1)",
@@ -152,8 +139,8 @@ Section Converse::evaluate(const EvaluationRequest& request) {
 void add_converse(Registry& registry) {
   registry.add(ObjectiveKind{
       .name = "converse",
-      .help = "Read an image and a conversation about it, write what the assistant says next "
-              "through a text branch.",
+      .help = "Read a conversation with its pictures, write what the assistant says next through a "
+              "text branch.",
       .trains = "y_decoder",
       .make_settings = [] { return std::make_shared<ConverseSettings>(); },
       .make = [](const ObjectiveContext& context) { return std::make_unique<Converse>(context); }});

@@ -6,6 +6,7 @@
 
 #include "models/decoder/sampling.h"
 #include "trainer/config/kind_settings.h"
+#include "trainer/models/prompt.h"
 #include "trainer/models/sequences.h"
 #include "trainer/models/y_decoder.h"
 #include "trainer/named/image_inputs.h"
@@ -14,31 +15,43 @@
 
 namespace espalier {
 
-// Kind "draw": the caption is read and the codes of the image are predicted, position by position
-// and, inside one, stage by stage (UniFork's generation side).
+// Kind "draw": the caption is read, or a conversation with its pictures, and the codes of the image
+// are predicted, position by position and, inside one, stage by stage (UniFork's generation side).
 struct DrawSettings : ObjectiveSettings {
   std::string branch;
   double weight = 1.0;
+  std::string condition = "caption";
   int64_t samples = 0;
-  double condition_dropout = 0.1;
+  double condition_dropout = 0.1, text_dropout = 0.0, picture_dropout = 0.0;
   double hidden_codes = 0.0;
   SamplingOptions sampling = {.guidance = 2.0, .plausibility = 0.5, .temperature = 0.5};
 
   void declare(SettingsScope scope) override;
-  std::vector<std::string> data_fields() const override { return {"caption"}; }
+  void validate(const RunConfig& config, const std::string& where) const override;
+  bool is_of_messages() const { return condition == "messages"; }
+  std::vector<std::string> data_fields() const override {
+    return {is_of_messages() ? "messages.picture" : "caption"};
+  }
   std::string branch_name() const override { return branch; }
   std::string branch_predicts() const override { return "codes"; }
+};
+
+// What a sample has to be drawn from, and which of its pictures that is.
+struct DrawCase {
+  Prompt prompt;
+  int64_t target = 0;
 };
 
 struct DrawBatch : ObjectiveBatch {
   TokenRows rows;          // all but the image inputs
   at::Tensor target_rows;  // (B * positions) int64: rows that predict the codes of a position
-  at::Tensor shown;        // (B * (positions - 1), 1) fp32: 0 = its codes are hidden; or undefined
+  at::Tensor drawn;        // (B) int64: which of the pictures are drawn
+  at::Tensor shown;        // (image rows, 1) fp32: 0 = its codes are hidden; or undefined
   ImageRows images;
 
   std::vector<at::Tensor*> tensors() override {
-    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
-            &shown,         &images.samples, &images.views, &images.levels};
+    return {&rows.text_ids, &rows.positions, &rows.sources,    &rows.pictures, &target_rows,
+            &drawn,         &shown,          &images.pictures, &images.views,  &images.levels};
   }
 };
 
@@ -63,9 +76,13 @@ class Draw : public Objective {
   int64_t branch() const { return branch_; }
   // Training samples that are drawn, of `size`.
   std::vector<int64_t> drawn(int64_t size) const;
+  // What an evaluation draws: of a conversation the last picture.
+  DrawCase last_case(const Sample& sample) const;
 
  private:
-  at::Tensor shown_positions(const Turn& turn) const;
+  DrawCase case_of(const Sample& sample, int64_t position) const;
+  void drop(Prompt& prompt, double uniform) const;
+  at::Tensor shown_positions(const Turn& turn, const std::vector<int64_t>& pictures_before) const;
 
   const DrawSettings& settings_;
   const std::string name_;
@@ -78,6 +95,14 @@ class Draw : public Objective {
   std::vector<int64_t> drawn_;  // empty: all
   ImageInputs inputs_;
 };
+
+// Prompts that draw_codes() takes, of this condition; `code_sums` of their pictures, each (pictures,
+// positions, channels) or undefined.
+DrawPrompt draw_prompt(const SequenceTokens& tokens, const DrawSettings& settings,
+                       const std::vector<int64_t>& ids, const at::Tensor& code_sums);
+// The same for texts alone.
+std::vector<DrawPrompt> draw_prompts(const YDecoder& model, const DrawSettings& settings,
+                                     const std::vector<std::string>& texts);
 
 // Of a set of samples: as stored, through the tokenizer, and as drawn from their captions; all
 // (N, 3, S, S) in [-1, 1] on the CPU.
