@@ -2,10 +2,8 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "data/images/image.h"
-#include "data/sample.h"
 #include "trainer/inference.h"
 
 namespace espalier {
@@ -34,11 +32,9 @@ class Conversation {
 
  private:
   const Image& last_picture() const;
-  std::vector<Image> fitted(const AskedObjective& asked, const std::vector<int64_t>& pictures) const;
 
   const InferenceRun& run_;
-  std::vector<Image> pictures_;
-  std::vector<Message> messages_;
+  Talk talk_;
 };
 
 }  // namespace espalier

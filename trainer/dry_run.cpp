@@ -20,6 +20,7 @@
 #include "trainer/host/backend_choice.h"
 #include "trainer/host/device.h"
 #include "trainer/host/host_memory.h"
+#include "trainer/interference/interference_meter.h"
 #include "trainer/memory_need.h"
 #include "trainer/named/kept_text.h"
 #include "trainer/named/named_things.h"
@@ -133,7 +134,8 @@ struct Memory {
   double state = 0;       // weights, codebooks, statistics of this stage
   double parameters = 0;  // what is trained of it
   double average = 0;
-  int writers = 1;  // of a checkpoint
+  double measures = 0;  // of interference
+  int writers = 1;      // of a checkpoint
 
   double checkpoint() const { return earlier + state + 2 * parameters + average; }
 };
@@ -171,12 +173,20 @@ void report_memory(const Memory& memory, const TrialTimes& tried, bool saves_on_
   const double rest = tried.peak_bytes - tried.activation_bytes - memory.earlier - memory.state -
                       memory.parameters + tried.more_pictures_bytes;
   const double saving = training - tried.activation_bytes + (saves_on_the_way ? copy : 0);
-  report << "  memory per rank " << mib(std::max(training, saving))
+  // While gradients are caught, and then at the update, where weights are kept beside them.
+  const double measuring =
+      memory.measures == 0
+          ? 0
+          : training + memory.measures + std::max(0.0, memory.parameters - tried.activation_bytes);
+  report << "  memory per rank " << mib(std::max({training, saving, measuring}))
          << " at most: weights and state " << mib(memory.earlier + memory.state) << ", gradients "
          << mib(memory.parameters) << ", optimizer " << mib(2 * memory.parameters) << ", average "
          << mib(memory.average) << ", activations " << mib(tried.activation_bytes)
          << " or the copy while a checkpoint is written " << mib(copy)
          << ", the program and its data " << mib(std::max(0.0, rest));
+  if (memory.measures > 0) {
+    report << ", measures of interference " << mib(memory.measures + memory.parameters);
+  }
   if (!saves_on_the_way) report << " (a stop on the way copies " << mib(whole) << ")";
   report << "; this machine has " << mib(memory_of_this_machine()) << "\n";
 }
@@ -288,6 +298,7 @@ std::string dry_run(const RunConfig& config, int world_size, const RunOptions& o
     {
       Stage stage(things, stage_config, /*for_training=*/false);
       of_stage = memory.of(stage);
+      of_stage.measures = InterferenceMeter(stage, *comm, config.interference).bytes();
       if (start && is_under_way) restore_objectives(*start, stage);
       report_stage(stage, world_size, resolve_precision(device.type(), stage_config.precision),
                    report);

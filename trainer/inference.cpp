@@ -135,13 +135,43 @@ std::vector<std::string> caption_images(const InferenceRun& run, const std::vect
   return write_captions(model, branch, fit_pictures(run, found, images));
 }
 
-std::vector<Image> draw_texts(const InferenceRun& run, const std::vector<std::string>& texts,
+void Talk::show(const Image& picture) {
+  messages.push_back({"user", {{.picture = std::ssize(pictures)}}});
+  pictures.push_back(picture);
+}
+
+void Talk::say(const std::string& text) { messages.push_back({"user", {{.text = text}}}); }
+
+std::vector<Image> draw_after(const InferenceRun& run, const std::vector<Talk>& talks,
                               uint64_t seed) {
-  const AskedObjective found = last_of_kind(run, "draw");
-  auto& model = run.things->model_as<YDecoder>(found.stage->trains, "the model of its stage");
-  const auto& settings = settings_as<DrawSettings>(found.objective->settings);
-  return draw_pictures(model, model.module()->branch_index(settings.branch),
-                       draw_prompts(model, settings, texts), settings.sampling, seed);
+  const AskedObjective asked = last_of_kind(run, "draw");
+  auto& model = run.things->model_as<YDecoder>(asked.stage->trains, "the model of its stage");
+  const auto& settings = settings_as<DrawSettings>(asked.objective->settings);
+  std::vector<DrawPrompt> prompts;
+  for (const Talk& talk : talks) {
+    if (!settings.is_of_messages()) {
+      if (!talk.pictures.empty()) {
+        throw ConfigError(
+            "the run draws from captions; drawing from pictures is learned by an "
+            "objective of kind draw with condition = \"messages\"");
+      }
+      prompts.push_back(caption_prompt(model, settings, talk.messages.back().text()));
+      continue;
+    }
+    const Prompt prompt = prompt_after(model, talk.messages, /*is_drawn=*/true);
+    std::vector<Image> shown;
+    for (const int64_t i : prompt.pictures) {
+      shown.push_back(talk.pictures.at(static_cast<size_t>(i)));
+    }
+    at::Tensor sums;
+    if (!shown.empty()) {
+      const ImageCodes codes = encode_pictures(model, fit_pictures(run, asked, shown));
+      sums = sum_codes(model.codebooks(), codes.codes).select(0, model.codebooks().size(0) - 1);
+    }
+    prompts.push_back(draw_prompt(model.text().tokens(), settings, prompt.ids, sums));
+  }
+  return draw_pictures(model, model.module()->branch_index(settings.branch), prompts,
+                       settings.sampling, seed);
 }
 
 }  // namespace espalier

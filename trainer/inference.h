@@ -68,9 +68,19 @@ std::vector<Image> fit_pictures(const InferenceRun& run, const AskedObjective& a
 // ConfigError when the run has none, or has not come to it.
 std::vector<std::string> caption_images(const InferenceRun& run, const std::vector<Image>& images);
 
-// One picture per text, through the branch and with the sampling settings of the run's last
-// objective of kind "draw".
-std::vector<Image> draw_texts(const InferenceRun& run, const std::vector<std::string>& texts,
+// What was shown and said.
+struct Talk {
+  std::vector<Image> pictures = {};  // of any size
+  std::vector<Message> messages = {};
+
+  void show(const Image& picture);
+  void say(const std::string& text);  // by the user
+};
+
+// One picture per talk, what the assistant shows next, through the branch and with the sampling
+// settings of the run's last objective of kind "draw". Where that draws from captions, what was
+// said last is the caption, and pictures are a ConfigError.
+std::vector<Image> draw_after(const InferenceRun& run, const std::vector<Talk>& talks,
                               uint64_t seed);
 
 }  // namespace espalier

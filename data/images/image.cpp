@@ -108,8 +108,8 @@ Image fit_square(const Image& image, int size, SquareFit fit) {
   require_pixels(image, size, size);
   if (fit == SquareFit::kStretch) return resize(image, size, size);
   const bool is_cropped = fit == SquareFit::kCrop;
-  const int side = is_cropped ? std::min(image.width, image.height)
-                              : std::max(image.width, image.height);
+  const int side =
+      is_cropped ? std::min(image.width, image.height) : std::max(image.width, image.height);
   const double scale = static_cast<double>(size) / side;
   const auto scaled = [&](int length) {
     const int rounded = static_cast<int>(std::lround(length * scale));

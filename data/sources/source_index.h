@@ -16,8 +16,8 @@
 namespace espalier {
 
 // Where one sample lies. What is written about the picture is a JSON object in the index itself,
-// with "__key__", and with "__image__" (a path) where the picture is a file of its own. "__further__"
-// lists the sample's other pictures: a path, or offset and size in the container.
+// with "__key__", and with "__image__" (a path) where the picture is a file of its own.
+// "__further__" lists the sample's other pictures: a path, or offset and size in the container.
 struct IndexEntry {
   int64_t image_offset = 0;  // bytes into the container
   int64_t text_offset = 0;   // bytes into the index

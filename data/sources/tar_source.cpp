@@ -31,7 +31,8 @@ NameParts split_name(const std::string& name) {
   if (dot == std::string::npos) return {name, "", ""};
   const std::string rest = name.substr(dot + 1);
   const size_t last = rest.rfind('.');
-  const std::string extension = lower_case(last == std::string::npos ? rest : rest.substr(last + 1));
+  const std::string extension =
+      lower_case(last == std::string::npos ? rest : rest.substr(last + 1));
   if (last == std::string::npos || !is_picture_name(extension)) {
     return {name.substr(0, dot), "", lower_case(rest)};
   }

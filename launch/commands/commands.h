@@ -113,7 +113,9 @@ struct DrawArguments {
   std::string run;
   CheckpointArguments checkpoint;
   std::vector<std::string> texts;
-  std::string jsonl;  // a file of {"text": TEXT}, "-" = standard input; "" = none
+  std::vector<std::string> images;  // shown before each text
+  // A file of {"text": TEXT}, with "images": [FILE, ..] too; "-" = standard input; "" = none.
+  std::string jsonl;
   std::vector<std::string> sets;
   std::string out = ".";
   uint64_t seed = 1;

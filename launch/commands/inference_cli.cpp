@@ -28,6 +28,38 @@ void declare_chat(CLI::App& app, Command& chosen) {
   command->callback([&chosen, chat] { chosen = [=] { return run_chat(*chat); }; });
 }
 
+void declare_draw(CLI::App& app, Command& chosen) {
+  auto draw = std::make_shared<DrawArguments>();
+  auto* command =
+      app.add_subcommand("draw", "Draw images from texts, and from pictures where learned");
+  command->add_option("TEXT", draw->texts, "What to draw");
+  command
+      ->add_option("--image", draw->images, "A picture that is shown before the text; repeatable")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--jsonl", draw->jsonl,
+                      "File with a line {\"text\": TEXT, \"images\": [FILE]} for each, pictures "
+                      "where wanted (- = standard input); answers are such lines");
+  command->add_option("--run", draw->run, "Run directory")->required();
+  add_checkpoint_options(command, &draw->checkpoint);
+  command
+      ->add_option("--out", draw->out,
+                   "Folder for the PNG files; files that are there already are left alone")
+      ->capture_default_str();
+  command->add_option("--seed", draw->seed, "Random seed")->capture_default_str();
+  command->add_option("--copies", draw->copies, "Drawings of each text")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--zoom", draw->zoom, "Enlarge every pixel")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->add_option("--set", draw->sets, "Override a setting")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_flag("--json", draw->as_json, "As JSON");
+  command->callback([&chosen, draw] { chosen = [=] { return run_draw(*draw); }; });
+}
+
 }  // namespace
 
 void declare_inference_commands(CLI::App& app, Command& chosen) {
@@ -62,30 +94,7 @@ void declare_inference_commands(CLI::App& app, Command& chosen) {
   command->add_flag("--json", caption->as_json, "As JSON");
   command->callback([&chosen, caption] { chosen = [=] { return run_caption(*caption); }; });
 
-  auto draw = std::make_shared<DrawArguments>();
-  command = app.add_subcommand("draw", "Draw images from names");
-  command->add_option("TEXT", draw->texts, "What to draw");
-  command->add_option("--jsonl", draw->jsonl,
-                      "File with a line {\"text\": TEXT} for each (- = standard input); answers "
-                      "are such lines");
-  command->add_option("--run", draw->run, "Run directory")->required();
-  add_checkpoint_options(command, &draw->checkpoint);
-  command
-      ->add_option("--out", draw->out,
-                   "Folder for the PNG files; files that are there already are left alone")
-      ->capture_default_str();
-  command->add_option("--seed", draw->seed, "Random seed")->capture_default_str();
-  command->add_option("--copies", draw->copies, "Drawings of each text")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  command->add_option("--zoom", draw->zoom, "Enlarge every pixel")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
-  command->add_option("--set", draw->sets, "Override a setting")
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_flag("--json", draw->as_json, "As JSON");
-  command->callback([&chosen, draw] { chosen = [=] { return run_draw(*draw); }; });
+  declare_draw(app, chosen);
 }
 
 }  // namespace espalier

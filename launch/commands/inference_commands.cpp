@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <iostream>
 
 #include <nlohmann/json.hpp>
@@ -55,29 +56,62 @@ void print_answers(const std::vector<Answer>& answers, const char* text_key, Ans
   if (form == AnswerForm::kList) std::printf("%s\n", json_text(all, 2).c_str());
 }
 
-// The words of the command line, then `key` of every line of a JSONL file. ConfigError naming the
-// line that is not as it should be, and where there is nothing at all.
-std::vector<std::string> asked_for(std::vector<std::string> words, const std::string& jsonl,
-                                   const char* key) {
+// What `take` makes of every line of a JSONL file; ConfigError naming the line for which it gives
+// false.
+void read_jsonl(const std::string& jsonl, const char* expected,
+                const std::function<bool(const json& value)>& take) {
+  if (jsonl.empty()) return;
   std::ifstream file;
-  if (!jsonl.empty() && jsonl != "-") {
+  if (jsonl != "-") {
     file.open(jsonl);
     if (!file) throw ConfigError("--jsonl " + jsonl + ": cannot be read");
   }
   std::istream& in = jsonl == "-" ? std::cin : file;
   int number = 0;
-  for (std::string line; !jsonl.empty() && std::getline(in, line);) {
+  for (std::string line; std::getline(in, line);) {
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const json value = json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!value.is_object() || !value.contains(key) || !value[key].is_string()) {
-      throw ConfigError(jsonl + ":" + std::to_string(number) + ": expected {\"" + key +
-                        "\": \"…\"}, got " + line.substr(0, 60));
-    }
-    words.push_back(value[key].get<std::string>());
+    if (value.is_object() && take(value)) continue;
+    throw ConfigError(jsonl + ":" + std::to_string(number) + ": expected " + expected + ", got " +
+                      line.substr(0, 60));
   }
-  if (words.empty()) throw ConfigError(std::string("nothing to do: give ") + key + "s, or --jsonl");
-  return words;
+}
+
+std::vector<std::string> asked_images(const CaptionArguments& arguments) {
+  std::vector<std::string> paths = arguments.images;
+  read_jsonl(arguments.jsonl, R"({"image": "…"})", [&](const json& value) {
+    if (!value.contains("image") || !value["image"].is_string()) return false;
+    paths.push_back(value["image"]);
+    return true;
+  });
+  if (paths.empty()) throw ConfigError("nothing to do: give images, or --jsonl");
+  return paths;
+}
+
+// A text to draw, and the files of pictures that are shown before it.
+struct AskedDrawing {
+  std::string text;
+  std::vector<std::string> images;
+};
+
+std::vector<AskedDrawing> asked_drawings(const DrawArguments& arguments) {
+  std::vector<AskedDrawing> asked;
+  for (const std::string& text : arguments.texts) asked.push_back({text, arguments.images});
+  read_jsonl(arguments.jsonl, R"({"text": "…"}, or {"text": "…", "images": ["…"]})",
+             [&](const json& value) {
+               AskedDrawing one{.text = "", .images = arguments.images};
+               if (!value.contains("text") || !value["text"].is_string()) return false;
+               one.text = value["text"];
+               for (const json& image : value.value("images", json::array())) {
+                 if (!image.is_string()) return false;
+                 one.images.push_back(image);
+               }
+               asked.push_back(std::move(one));
+               return true;
+             });
+  if (asked.empty()) throw ConfigError("nothing to do: give texts, or --jsonl");
+  return asked;
 }
 
 }  // namespace
@@ -107,7 +141,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
 
 int run_caption(const CaptionArguments& arguments) {
   std::vector<Image> images;
-  const auto paths = asked_for(arguments.images, arguments.jsonl, "image");
+  const auto paths = asked_images(arguments);
   for (const auto& path : paths) images.push_back(read_image_file(path));
   const auto captions = caption_images(load(arguments), images);
   std::vector<Answer> answers;
@@ -117,11 +151,16 @@ int run_caption(const CaptionArguments& arguments) {
 }
 
 int run_draw(const DrawArguments& arguments) {
+  std::vector<Talk> talks;
   std::vector<std::string> texts;
-  for (const auto& text : asked_for(arguments.texts, arguments.jsonl, "text")) {
-    texts.insert(texts.end(), static_cast<size_t>(arguments.copies), text);
+  for (const AskedDrawing& asked : asked_drawings(arguments)) {
+    Talk talk;
+    for (const std::string& image : asked.images) talk.show(read_image_file(image));
+    talk.say(asked.text);
+    texts.insert(texts.end(), static_cast<size_t>(arguments.copies), asked.text);
+    talks.insert(talks.end(), static_cast<size_t>(arguments.copies), talk);
   }
-  const auto images = draw_texts(load(arguments), texts, arguments.seed);
+  const auto images = draw_after(load(arguments), talks, arguments.seed);
   make_drawing_folder(arguments.out);
   std::vector<Answer> answers;
   for (size_t i = 0; i < images.size(); ++i) {

@@ -155,8 +155,7 @@ at::Tensor draw_codes(YModel& model, int64_t branch, const std::vector<DrawPromp
               "plausibility must lie in 0..1, got ", options.plausibility);
   const YModelOptions& shape = model->options();
   const GuidedPrompts guided(prompts, options);
-  auto [embeddings, padding] =
-      embed_prompts(model, branch, guided.sequences, codebooks.device());
+  auto [embeddings, padding] = embed_prompts(model, branch, guided.sequences, codebooks.device());
   const int64_t rows = std::ssize(guided.sequences);
   int64_t count = embeddings.size(0) / rows;
   KeyValueCache cache(model->cache_layers(branch), padding, count + shape.image_positions);
@@ -171,9 +170,8 @@ at::Tensor draw_codes(YModel& model, int64_t branch, const std::vector<DrawPromp
     for (int64_t stage = 0; stage < shape.stages; ++stage) {
       const at::Tensor logits =
           model->depth(branch)->forward(hidden, sums).select(0, stage).to(at::kFloat);
-      const at::Tensor drawn =
-          sample_rows(guided.guide(logits, options),
-                      uniforms.select(1, position).select(1, stage), options);
+      const at::Tensor drawn = sample_rows(guided.guide(logits, options),
+                                           uniforms.select(1, position).select(1, stage), options);
       codes.select(1, position).select(1, stage).copy_(drawn);
       const at::Tensor vectors =
           codebooks[stage].index_select(0, drawn).repeat({guided.copies(), 1});

@@ -38,10 +38,11 @@ at::Tensor sample_rows(const at::Tensor& logits_BK, const at::Tensor& uniforms_B
 
 // What stands before the begin-of-image mark of a picture that is drawn.
 struct DrawPrompt {
-  std::vector<int64_t> ids;           // kPicture where a picture stands
-  std::vector<int64_t> without_text = {};  // as training has it where texts are dropped; {} = no pictures
-  std::vector<int64_t> null;          // as training has it where all is dropped
-  at::Tensor code_sums = {};          // (pictures, positions, channels)
+  std::vector<int64_t> ids;  // kPicture where a picture stands
+  std::vector<int64_t> without_text =
+      {};                     // as training has it where texts are dropped; {} = no pictures
+  std::vector<int64_t> null;  // as training has it where all is dropped
+  at::Tensor code_sums = {};  // (pictures, positions, channels)
 };
 
 // Draws the codes of whole images through a branch for codes, position by position and, inside one,

@@ -165,7 +165,7 @@ TEST_F(OwnData, FashionMnistByThePagesOwnScript) {
   }
   write("make.py", script);
   ASSERT_EQ(std::system(("cd " + folder_.file("") + " && python3 make.py").c_str()), 0);
-  write_config(blocks("toml")[3]);
+  write_config(blocks("toml")[4]);
   train_and_report();
 }
 
@@ -198,6 +198,50 @@ TEST_F(OwnData, ConversationsAboutPictures) {
   EXPECT_NE(answers.find("shown: 3.png"), std::string::npos) << answers;
   write("said.txt", "What is this?\n");
   EXPECT_NE(espalier({"chat", "runs/mine"}, 64, "said.txt").find("no picture is shown yet"),
+            std::string::npos);
+}
+
+TEST_F(OwnData, ConversationsWithPicturesThatAreDrawn) {
+  std::string lines;
+  for (int i = 0; i < 60; ++i) {
+    for (const int k : {2 * i, 2 * i + 1})
+      write_png(file(std::to_string(k) + ".png"), emoji(k).image);
+    lines += R"({"images":[")" + std::to_string(2 * i) + R"(.png",")" + std::to_string(2 * i + 1) +
+             R"(.png"],"messages":[{"role":"user","content":"<image> what comes next?"},)" +
+             R"({"role":"assistant","content":"This: <image>"}]})" + "\n";
+  }
+  write("talk.jsonl", lines);
+  std::string config = blocks("toml").front();
+  config = config.substr(0, config.find("[[stage.objectives]]")) + blocks("toml")[3];
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"\"mine/train\"", "\"talk.jsonl\""},
+           {"test = \"mine/test\"", "test = \"talk.jsonl\""},
+           {"data.mine", "data.talk"},
+           {"data = \"mine\"", "data = \"talk\""},
+           {"text = \"words\"", "text = \"words\"\nmax_pictures = 3"}}) {
+    for (size_t at = config.find(from); at != std::string::npos;
+         at = config.find(from, at + to.size())) {
+      config.replace(at, from.size(), to);
+    }
+  }
+  write("mine.toml", config);
+  train_and_report();
+
+  // A picture that is drawn is shown too: the next one follows it.
+  write("said.txt", "/image 3.png\n/draw what comes next?\n/draw and then?\n/new\n/quit\n");
+  const std::string said = espalier({"chat", "runs/mine", "--out", "drawn"}, 0, "said.txt");
+  EXPECT_NE(said.find("forgotten"), std::string::npos) << said;
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_.file("drawn")), {}), 2);
+  write("texts.jsonl", R"({"text": "what comes next?", "images": ["3.png"]})"
+                       "\n");
+  espalier({"draw", "--run", "runs/mine", "--jsonl", "texts.jsonl", "--out", "more"});
+  espalier({"draw", "next?", "--image", "4.png", "--image", "5.png", "--run", "runs/mine", "--out",
+            "more"});
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_.file("more")), {}), 2);
+  write("texts.jsonl", R"({"text": "next?", "images": [3]})"
+                       "\n");
+  EXPECT_NE(espalier({"draw", "--run", "runs/mine", "--jsonl", "texts.jsonl"}, 64)
+                .find("texts.jsonl:1: expected {\"text\""),
             std::string::npos);
 }
 

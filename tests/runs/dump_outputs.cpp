@@ -24,7 +24,8 @@ TensorMap outputs_of(const InferenceRun& run) {
   torch::manual_seed(3);
   const at::Tensor images = torch::rand({4, 3, size, size}) * 2 - 1;
   const ImageCodes seen = encode_images(tokenizer, images, 1);
-  const std::vector<int64_t> prompt = {kPicture, y.text().tokens().caption}, answer = y.encode("red apple");
+  const std::vector<int64_t> prompt = {kPicture, y.text().tokens().caption},
+                             answer = y.encode("red apple");
   SequencePacker packer(y.text().tokens(), y.image_positions());
   for (int64_t i = 0; i < images.size(0); ++i) packer.add_read(prompt, answer);
   TokenRows rows = packer.rows();

@@ -87,7 +87,8 @@ AlignmentRecord AlignmentProfile::measure() {
     AlignmentRecord::Branch& branch = record.branches.emplace_back();
     branch.name = name;
     const YModelOptions& shape = model_.module()->options();
-    const BranchOptions& arm = shape.branches[static_cast<size_t>(model_.module()->branch_index(name))];
+    const BranchOptions& arm =
+        shape.branches[static_cast<size_t>(model_.module()->branch_index(name))];
     for (int64_t depth = 0; depth < all.size(2); ++depth) {
       // The last is after the branch's norm, whatever layers it has.
       const bool is_of_trunk = depth <= shape.trunk_layers && depth + 1 < all.size(2);

@@ -28,6 +28,11 @@ void GradientSums::start() {
   hook_seconds_ = 0;
 }
 
+double GradientSums::bytes() const {
+  const auto rows = static_cast<double>(2 * objectives_);
+  return rows * static_cast<double>(numbers_) * static_cast<double>(parameters_[0].element_size());
+}
+
 void GradientSums::stop() {
   caught_.clear();
   sums_.reset();

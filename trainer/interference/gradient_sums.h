@@ -26,6 +26,7 @@ class GradientSums {
 
   void start();  // zeros, whose memory is held until stop()
   void stop();
+  double bytes() const;  // of the memory that start() takes
   bool is_on() const { return sums_.defined(); }
 
   // The gradients of the next backward passes are added to this half, until catch_none().

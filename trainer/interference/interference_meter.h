@@ -31,6 +31,8 @@ class InterferenceMeter {
 
   // False: measures are off, or no two objectives share a parameter that is trained.
   bool is_on() const { return sums_ != nullptr; }
+  // What a measure takes while gradients are caught; at the update a copy of the weights more.
+  double bytes() const { return is_on() ? sums_->bytes() : 0; }
 
   // The step that comes; whether it is part of a measure.
   void begin_step(int64_t steps_done);

@@ -43,7 +43,8 @@ class PromptWriter {
     while (tokens > model_.max_text_tokens() || pictures > most_pictures) {
       --(prompt_.ids[first++] == kPicture ? pictures : tokens);
     }
-    prompt_.ids.erase(prompt_.ids.begin(), prompt_.ids.begin() + static_cast<std::ptrdiff_t>(first));
+    prompt_.ids.erase(prompt_.ids.begin(),
+                      prompt_.ids.begin() + static_cast<std::ptrdiff_t>(first));
     prompt_.pictures.erase(prompt_.pictures.begin(), prompt_.pictures.end() - pictures);
     return std::move(prompt_);
   }

@@ -25,8 +25,8 @@ YModelOptions module_options(const YDecoderSettings& settings, const NamedThings
                              const TextVocabulary& text) {
   YModelOptions o = settings.resolve(where, kept_backbone(things.config(), where));
   // Pictures between their marks, a prompt and an answer.
-  o.longest_sequence = settings.max_pictures * (image.positions() + 2) +
-                       2 * settings.max_text_tokens + kMarks;
+  o.longest_sequence =
+      settings.max_pictures * (image.positions() + 2) + 2 * settings.max_text_tokens + kMarks;
   if (o.vocabulary_size == 0) o.vocabulary_size = text.size();
   if (o.vocabulary_size < text.size()) {
     throw ConfigError(where + ": the text tokenizer \"" + settings.text + "\" has " +
@@ -137,9 +137,10 @@ std::vector<int64_t> YDecoder::encode_cut(const std::string& text) const {
 
 void YDecoder::note_pictures_cut() const {
   if (were_pictures_cut_.exchange(true)) return;
-  spdlog::warn("of a conversation with more than model.{}.max_pictures = {} pictures the last ones "
-               "are read",
-               name_, max_pictures_);
+  spdlog::warn(
+      "of a conversation with more than model.{}.max_pictures = {} pictures the last ones "
+      "are read",
+      name_, max_pictures_);
 }
 
 TokenRows YDecoder::to_device(TokenRows rows) const {
@@ -152,7 +153,9 @@ TokenRows YDecoder::to_device(TokenRows rows) const {
 void YDecoder::set_image_inputs(TokenRows& rows, const at::Tensor& codes,
                                 const at::Tensor& semantics) const {
   const at::Tensor places = rows.pictures * codes.size(1) + rows.positions;
-  const auto of_rows = [&](const at::Tensor& all) { return all.flatten(0, 1).index_select(0, places); };
+  const auto of_rows = [&](const at::Tensor& all) {
+    return all.flatten(0, 1).index_select(0, places);
+  };
   rows.code_sums = of_rows(sum_codes(codebooks_, codes).select(0, codebooks_.size(0) - 1));
   if (semantics.defined()) rows.semantics = of_rows(semantics).to(at::kFloat);
 }

@@ -38,9 +38,9 @@ ImageCodes encode_pictures(const YDecoder& model, const std::vector<Image>& pict
 std::vector<std::string> write_captions(YDecoder& model, int64_t branch,
                                         const std::vector<Image>& pictures) {
   std::vector<std::string> texts;
-  for (const auto& ids : write_answers(model, branch, {kPicture, model.text().tokens().caption},
-                                       std::ssize(pictures), encode_pictures(model, pictures),
-                                       model.max_text_tokens())) {
+  for (const auto& ids :
+       write_answers(model, branch, {kPicture, model.text().tokens().caption}, std::ssize(pictures),
+                     encode_pictures(model, pictures), model.max_text_tokens())) {
     texts.push_back(model.text().decode(ids));
   }
   return texts;

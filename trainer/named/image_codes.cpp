@@ -53,8 +53,7 @@ ImageCodes encode_image_set(ImageTokenizer& tokenizer, const at::Tensor& levels,
                             at::Device device, int64_t views, const WorkListener& on_work) {
   // Equal parts for every rank, the last ones filled up with the last sample.
   const int64_t size = levels.size(0), part = (size + comm.size() - 1) / comm.size();
-  const at::Tensor rows =
-      (at::arange(part, at::kLong) + comm.rank() * part).clamp_max(size - 1);
+  const at::Tensor rows = (at::arange(part, at::kLong) + comm.rank() * part).clamp_max(size - 1);
   const at::Tensor images = levels_to_values(levels.index_select(0, rows)).to(device);
   const int64_t total = size * views;
   const ImageCodes mine = encode_images(tokenizer, images, views, [&](int64_t done) {
@@ -68,11 +67,7 @@ ImageCodes encode_image_set(ImageTokenizer& tokenizer, const at::Tensor& levels,
     const at::Tensor all = torch::empty(sizes, input.options());
     comm.all_gather(input, all)->wait();
     // (ranks, views, part, ..) -> (views, samples, ..)
-    return all.transpose(0, 1)
-        .flatten(1, 2)
-        .narrow(1, 0, size)
-        .to(device, type)
-        .contiguous();
+    return all.transpose(0, 1).flatten(1, 2).narrow(1, 0, size).to(device, type).contiguous();
   };
   return {gather(mine.codes, at::kInt), gather(mine.semantics, at::kBFloat16)};
 }

@@ -19,8 +19,8 @@ at::Tensor ImageSet::all_levels() const {
 }
 
 int64_t ImageSet::row_of(int64_t sample, int64_t picture) const {
-  TORCH_CHECK(picture >= 0 && picture < samples.at(static_cast<size_t>(sample)).pictures,
-              "sample ", sample, " has no picture ", picture);
+  TORCH_CHECK(picture >= 0 && picture < samples.at(static_cast<size_t>(sample)).pictures, "sample ",
+              sample, " has no picture ", picture);
   if (picture == 0) return sample;
   return size() + first_further[static_cast<size_t>(sample)] + picture - 1;
 }

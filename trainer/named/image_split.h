@@ -28,7 +28,7 @@ class ImageSplit {
   // permutation; in windows of data.NAME.shuffle_window samples where there is such.
   int64_t sample_at(uint64_t order_seed, int64_t position) const;
 
-  Sample describe(int64_t index) const;  // without its pictures
+  Sample describe(int64_t index) const;    // without its pictures
   at::Tensor levels(int64_t index) const;  // (3, S, S) uint8: its first picture
   // Those pictures of a sample, (n, 3, S, S) uint8.
   at::Tensor levels(int64_t index, const std::vector<int64_t>& pictures) const;

@@ -35,8 +35,8 @@ struct ReadingBatch : ObjectiveBatch {
   ImageRows images;
 
   std::vector<at::Tensor*> tensors() override {
-    return {&rows.text_ids, &rows.positions, &rows.sources, &target_rows,
-            &rows.pictures, &targets,        &images.pictures, &images.views, &images.levels};
+    return {&rows.text_ids, &rows.positions,  &rows.sources, &target_rows,  &rows.pictures,
+            &targets,       &images.pictures, &images.views, &images.levels};
   }
 };
 

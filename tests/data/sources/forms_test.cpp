@@ -182,8 +182,11 @@ TEST_F(Forms, ATarMemberOfSeveralPictures) {
   const std::string talk =
       R"({"messages":[{"role":"user","content":"<image>"},{"role":"assistant","content":"<image><image>"}]})";
   std::string tar;
-  for (const auto& [name, bytes] : std::vector<std::pair<std::string, std::string>>{
-           {"a.10.png", picture(5)}, {"a.2.png", picture(4)}, {"a.0.png", picture(3)}, {"a.json", talk}}) {
+  for (const auto& [name, bytes] :
+       std::vector<std::pair<std::string, std::string>>{{"a.10.png", picture(5)},
+                                                        {"a.2.png", picture(4)},
+                                                        {"a.0.png", picture(3)},
+                                                        {"a.json", talk}}) {
     tar += tar_member(name, bytes);
   }
   DatasetOptions options;

@@ -48,7 +48,8 @@ class Drawing : public ::testing::Test {
   // Two prompts of different lengths, with a picture and a text each.
   at::Tensor draw_after_pictures(SamplingOptions options) {
     std::vector<DrawPrompt> prompts;
-    for (const std::vector<int64_t>& ids : {std::vector<int64_t>{kPicture, 5, 4}, {3, kPicture, 7, 8, 9, 4}}) {
+    for (const std::vector<int64_t>& ids :
+         {std::vector<int64_t>{kPicture, 5, 4}, {3, kPicture, 7, 8, 9, 4}}) {
       prompts.push_back({.ids = ids,
                          .without_text = {kPicture, 2, 4},
                          .null = {2, 4},
@@ -73,11 +74,13 @@ class Drawing : public ::testing::Test {
                          const at::Tensor& codes) {
     const torch::NoGradGuard no_grad;
     std::vector<at::Tensor> vectors;
-    for (int64_t s = 0; s < 3; ++s) vectors.push_back(books_[s].index_select(0, codes.select(1, s)));
+    for (int64_t s = 0; s < 3; ++s)
+      vectors.push_back(books_[s].index_select(0, codes.select(1, s)));
     const auto sums = torch::stack(vectors).cumsum(0);  // (S, P, C)
     std::vector<int64_t> texts, sources, positions;
     std::vector<at::Tensor> inputs;
-    const auto count = static_cast<int64_t>(ids.size() - std::count(ids.begin(), ids.end(), kPicture));
+    const auto count =
+        static_cast<int64_t>(ids.size() - std::count(ids.begin(), ids.end(), kPicture));
     const auto add_picture = [&](const at::Tensor& of, int64_t length) {
       sources.push_back(kBeginOfImage);
       for (int64_t p = 0; p < length; ++p) {
@@ -198,13 +201,12 @@ TEST_F(Drawing, IsGuidedByPicturesAndByTextsEachAsMuchAsAsked) {
   const auto codes =
       draw_after_pictures({.guidance = 3.0, .picture_guidance = 2.0, .temperature = 0});
   for (int64_t b = 0; b < 2; ++b) {
-    const std::vector<int64_t> ids =
-        b == 0 ? std::vector<int64_t>{kPicture, 5, 4} : std::vector<int64_t>{3, kPicture, 7, 8, 9, 4};
+    const std::vector<int64_t> ids = b == 0 ? std::vector<int64_t>{kPicture, 5, 4}
+                                            : std::vector<int64_t>{3, kPicture, 7, 8, 9, 4};
     EXPECT_TRUE(torch::equal(likeliest(b, codes[b], ids, {3, -1, -1}), codes[b])) << b;
   }
   const auto together = draw_after_pictures({.guidance = 3.0, .temperature = 0});
-  EXPECT_TRUE(torch::equal(
-      likeliest(0, together[0], {kPicture, 5, 4}, {3, 0, -2}), together[0]));
+  EXPECT_TRUE(torch::equal(likeliest(0, together[0], {kPicture, 5, 4}, {3, 0, -2}), together[0]));
   EXPECT_FALSE(torch::equal(together, codes));
 }
 

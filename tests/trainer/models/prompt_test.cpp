@@ -12,9 +12,8 @@ namespace {
 class Prompts : public ::testing::Test {
  protected:
   explicit Prompts(const std::string& max_pictures = "3")
-      : config_(small_config(fresh_directory("run"),
-                             {"model.y.max_pictures=" + max_pictures,
-                              "model.y.max_text_tokens=16"})),
+      : config_(small_config(fresh_directory("run"), {"model.y.max_pictures=" + max_pictures,
+                                                      "model.y.max_text_tokens=16"})),
         things_(config_, *comm_, at::kCPU),
         model_(things_.model_as<YDecoder>("y", "a test")),
         tokens_(model_.text().tokens()) {}
@@ -41,10 +40,15 @@ class Prompts : public ::testing::Test {
 TEST_F(Prompts, SayWhoSpeaksAndKeepThePlaceOfEveryPicture) {
   const Prompt prompt = prompt_before(model_, talk_, {3, 0});
   EXPECT_EQ(prompt.pictures, (std::vector<int64_t>{0, 1, 2}));
-  EXPECT_EQ(prompt.ids,
-            ids({{kPicture, tokens_.question}, model_.encode("red"), {kPicture}, model_.encode("no"),
-                 {tokens_.answer}, model_.encode("so"), {tokens_.draw, kPicture, tokens_.question},
-                 model_.encode("now"), {tokens_.answer}}));
+  EXPECT_EQ(prompt.ids, ids({{kPicture, tokens_.question},
+                             model_.encode("red"),
+                             {kPicture},
+                             model_.encode("no"),
+                             {tokens_.answer},
+                             model_.encode("so"),
+                             {tokens_.draw, kPicture, tokens_.question},
+                             model_.encode("now"),
+                             {tokens_.answer}}));
 }
 
 TEST_F(Prompts, OfAPictureThatIsDrawnEndWithTheMarkOfDrawing) {
@@ -52,13 +56,19 @@ TEST_F(Prompts, OfAPictureThatIsDrawnEndWithTheMarkOfDrawing) {
   ASSERT_EQ(assistant_parts(talk_, false).size(), 2U);
   const Prompt prompt = prompt_before(model_, talk_, assistant_parts(talk_, true).front());
   EXPECT_EQ(prompt.pictures, (std::vector<int64_t>{0, 1}));
-  EXPECT_EQ(prompt.ids,
-            ids({{kPicture, tokens_.question}, model_.encode("red"), {kPicture}, model_.encode("no"),
-                 {tokens_.answer}, model_.encode("so"), {tokens_.draw}}));
+  EXPECT_EQ(prompt.ids, ids({{kPicture, tokens_.question},
+                             model_.encode("red"),
+                             {kPicture},
+                             model_.encode("no"),
+                             {tokens_.answer},
+                             model_.encode("so"),
+                             {tokens_.draw}}));
   const std::vector<Message> before = {talk_[0]};
-  EXPECT_EQ(prompt_after(model_, before, true).ids,
-            ids({{kPicture, tokens_.question}, model_.encode("red"), {kPicture}, model_.encode("no"),
-                 {tokens_.answer, tokens_.draw}}));
+  EXPECT_EQ(prompt_after(model_, before, true).ids, ids({{kPicture, tokens_.question},
+                                                         model_.encode("red"),
+                                                         {kPicture},
+                                                         model_.encode("no"),
+                                                         {tokens_.answer, tokens_.draw}}));
 }
 
 class FewPictures : public Prompts {

@@ -42,8 +42,7 @@ TEST(SequencePacker, PutsPicturesWhereAPromptSaysThem) {
   SequencePacker packer(kTokens, /*image_positions=*/2);
   packer.add_draw({kPicture, 2, 10, kPicture, 4});
   const TokenRows rows = packer.rows();
-  EXPECT_EQ(numbers(rows.sources),
-            (std::vector<int64_t>{0, 5, 6, 1, 2, 3, 0, 7, 8, 1, 4, 0, 9}));
+  EXPECT_EQ(numbers(rows.sources), (std::vector<int64_t>{0, 5, 6, 1, 2, 3, 0, 7, 8, 1, 4, 0, 9}));
   EXPECT_EQ(numbers(rows.positions), (std::vector<int64_t>{0, 1, 0, 1, 0}));
   EXPECT_EQ(numbers(rows.pictures), (std::vector<int64_t>{0, 0, 1, 1, 2}));
   EXPECT_EQ(numbers(packer.drawn()), (std::vector<int64_t>{2}));

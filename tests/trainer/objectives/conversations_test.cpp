@@ -50,11 +50,12 @@ std::string talk_toml(const std::string& directory, int64_t count = kTalks) {
   std::string toml = small_toml(directory);
   const std::string path = write_talk(directory + "-data", count);
   toml = toml.substr(0, toml.find("[[stage.objectives]]\nkind = \"caption\""));
-  return toml + "[[stage.objectives]]\nkind = \"converse\"\nshare = 1\ndata = \"talk\"\n"
-                "branch = \"understanding\"\n[[stage.objectives]]\nkind = \"draw\"\nshare = 1\n"
-                "data = \"talk\"\nbranch = \"generation\"\ncondition = \"messages\"\n"
-                "[data.talk]\ntrain = \"" + path + "\"\nvalidation = \"" + path + "\"\ntest = \"" +
-         path + "\"\n";
+  return toml +
+         "[[stage.objectives]]\nkind = \"converse\"\nshare = 1\ndata = \"talk\"\n"
+         "branch = \"understanding\"\n[[stage.objectives]]\nkind = \"draw\"\nshare = 1\n"
+         "data = \"talk\"\nbranch = \"generation\"\ncondition = \"messages\"\n"
+         "[data.talk]\ntrain = \"" +
+         path + "\"\nvalidation = \"" + path + "\"\ntest = \"" + path + "\"\n";
 }
 
 class Conversations : public ::testing::Test {
@@ -138,8 +139,8 @@ TEST_F(Conversations, ReadPicturesInTheOrderInWhichTheyAreShown) {
       }
       next = target + 1;
     }
-    EXPECT_EQ(draw->rows.pictures.size(0),
-              pictures.size(0) * positions - sequences) << "of what is drawn all but the last";
+    EXPECT_EQ(draw->rows.pictures.size(0), pictures.size(0) * positions - sequences)
+        << "of what is drawn all but the last";
   }
   EXPECT_GT(after_two, 0);
 }
@@ -147,10 +148,10 @@ TEST_F(Conversations, ReadPicturesInTheOrderInWhichTheyAreShown) {
 TEST_F(Conversations, DropTextsPicturesOrAllAsOftenAsAsked) {
   for (const char* which : {"condition_dropout", "text_dropout", "picture_dropout"}) {
     const std::string key = std::string("stage.both.objectives.draw.") + which + "=1";
-    const RunConfig wanted =
-        config(which == std::string("condition_dropout")
-                   ? std::vector<std::string>{key}
-                   : std::vector<std::string>{"stage.both.objectives.draw.condition_dropout=0", key});
+    const RunConfig wanted = config(
+        which == std::string("condition_dropout")
+            ? std::vector<std::string>{key}
+            : std::vector<std::string>{"stage.both.objectives.draw.condition_dropout=0", key});
     Made made(wanted, *comm_);
     const SequenceTokens& tokens = made.things.model_as<YDecoder>("y", "a test").text().tokens();
     std::vector<SlotBatch> kept;

@@ -195,7 +195,8 @@ TEST_F(YObjectives, TheSameTextAndSeedDrawTheSamePicture) {
   Made made(config_, *comm_);
   const SamplingOptions sampling{.guidance = 2.0, .temperature = 1.0};
   const int64_t branch = made.y().module()->branch_index("generation");
-  const auto prompts = draw_prompts(made.y(), DrawSettings(), {"red heart", "cat"});
+  const std::vector<DrawPrompt> prompts = {caption_prompt(made.y(), DrawSettings(), "red heart"),
+                                           caption_prompt(made.y(), DrawSettings(), "cat")};
   const auto first = draw_pictures(made.y(), branch, prompts, sampling, 7);
   const auto again = draw_pictures(made.y(), branch, prompts, sampling, 7);
   const auto other = draw_pictures(made.y(), branch, prompts, sampling, 8);

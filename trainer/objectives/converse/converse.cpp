@@ -117,8 +117,8 @@ Section Converse::evaluate(const EvaluationRequest& request) {
   Section section{.name = name_,
                   .title = "Conversations: " + name_,
                   .text = "The first question of each of " + std::to_string(held_out.size()) +
-                          " held-out conversations (" + request.split + "), answered by the branch " +
-                          branch_name_ + "."};
+                          " held-out conversations (" + request.split +
+                          "), answered by the branch " + branch_name_ + "."};
   section.metrics.push_back({.name = "word_f1",
                              .label = "words in common with the answer (F1)",
                              .value = mean(f1),

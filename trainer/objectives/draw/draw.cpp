@@ -99,18 +99,20 @@ void DrawSettings::validate(const RunConfig& config, const std::string& where) c
   ObjectiveSettings::validate(config, where);
   const double dropped = condition_dropout + text_dropout + picture_dropout;
   if (dropped > 1) {
-    throw ConfigError(where + ": condition_dropout, text_dropout and picture_dropout are shares of "
-                              "the same samples and add up to " +
+    throw ConfigError(where +
+                      ": condition_dropout, text_dropout and picture_dropout are shares of "
+                      "the same samples and add up to " +
                       std::to_string(dropped) + "; at most 1 fits");
   }
-  const char* const other = text_dropout > 0               ? "text_dropout"
-                            : picture_dropout > 0          ? "picture_dropout"
+  const char* const other = text_dropout > 0                ? "text_dropout"
+                            : picture_dropout > 0           ? "picture_dropout"
                             : sampling.picture_guidance > 0 ? "picture_guidance"
                                                             : nullptr;
   if (!is_of_messages() && other != nullptr) {
-    throw ConfigError(where + "." + other + " is for condition = \"messages\", whose texts and "
-                                            "pictures can be told apart; a caption has "
-                                            "condition_dropout and guidance");
+    throw ConfigError(where + "." + other +
+                      " is for condition = \"messages\", whose texts and "
+                      "pictures can be told apart; a caption has "
+                      "condition_dropout and guidance");
   }
 }
 
@@ -121,20 +123,11 @@ DrawPrompt draw_prompt(const SequenceTokens& tokens, const DrawSettings& setting
   return prompt;
 }
 
-std::vector<DrawPrompt> draw_prompts(const YDecoder& model, const DrawSettings& settings,
-                                     const std::vector<std::string>& texts) {
-  const SequenceTokens& tokens = model.text().tokens();
-  std::vector<DrawPrompt> prompts;
-  for (const std::string& text : texts) {
-    std::vector<int64_t> ids = model.encode(text);
-    if (settings.is_of_messages()) {
-      ids = prompt_after(model, {{"user", {{.text = text}}}}, /*is_drawn=*/true).ids;
-    } else {
-      ids.insert(ids.begin(), tokens.draw);
-    }
-    prompts.push_back(draw_prompt(tokens, settings, ids, {}));
-  }
-  return prompts;
+DrawPrompt caption_prompt(const YDecoder& model, const DrawSettings& settings,
+                          const std::string& caption) {
+  std::vector<int64_t> ids = model.encode(caption);
+  ids.insert(ids.begin(), model.text().tokens().draw);
+  return draw_prompt(model.text().tokens(), settings, ids, {});
 }
 
 Draw::Draw(const ObjectiveContext& context)
@@ -192,8 +185,8 @@ void Draw::drop(Prompt& prompt, double uniform) const {
     prompt = {null_prompt(tokens, settings_), {}};
   } else if (uniform < settings_.condition_dropout + settings_.text_dropout) {
     prompt.ids = without_text(tokens, prompt.ids);
-  } else if (uniform < settings_.condition_dropout + settings_.text_dropout +
-                           settings_.picture_dropout) {
+  } else if (uniform <
+             settings_.condition_dropout + settings_.text_dropout + settings_.picture_dropout) {
     std::erase(prompt.ids, kPicture);
     prompt.pictures.clear();
   }

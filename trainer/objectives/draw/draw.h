@@ -96,13 +96,13 @@ class Draw : public Objective {
   ImageInputs inputs_;
 };
 
-// Prompts that draw_codes() takes, of this condition; `code_sums` of their pictures, each (pictures,
-// positions, channels) or undefined.
+// Prompts that draw_codes() takes, of this condition; `code_sums` of their pictures, each
+// (pictures, positions, channels) or undefined.
 DrawPrompt draw_prompt(const SequenceTokens& tokens, const DrawSettings& settings,
                        const std::vector<int64_t>& ids, const at::Tensor& code_sums);
-// The same for texts alone.
-std::vector<DrawPrompt> draw_prompts(const YDecoder& model, const DrawSettings& settings,
-                                     const std::vector<std::string>& texts);
+// The same for a caption. ConfigError when it has more tokens than a text may have.
+DrawPrompt caption_prompt(const YDecoder& model, const DrawSettings& settings,
+                          const std::string& caption);
 
 // Of a set of samples: as stored, through the tokenizer, and as drawn from their captions; all
 // (N, 3, S, S) in [-1, 1] on the CPU.

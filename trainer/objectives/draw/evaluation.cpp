@@ -89,8 +89,8 @@ Section Evaluation::run() {
                       (is_of_captions() ? "a name" : "a conversation") +
                       ", and the tokenizer turns them into pixels. Drawing is trained on " +
                       std::to_string(objective_.drawn(train_.size()).size()) + " " + what +
-                      " (seen); unseen ones are " + std::to_string(unseen.size()) +
-                      " held out (" + request_.split + ")."};
+                      " (seen); unseen ones are " + std::to_string(unseen.size()) + " held out (" +
+                      request_.split + ")."};
   add_code_series(teacher_forced(seen(unseen.size())), teacher_forced(unseen));
   const int64_t on_sheet = request_.is_final ? 2 * kColumns : kColumns;
   const int64_t count = request_.is_final ? kDrawnAtTheEnd : kColumns;
@@ -241,17 +241,17 @@ Drawing Evaluation::draw(const Asked& asked) {
   const std::vector<int64_t> shape = levels.sizes().slice(1).vec();
   Drawing drawing;
   drawing.originals = levels_to_values(levels);
-  drawing.drawn = gather_rows(
-                      things_.comm(), asked.size(), shape,
-                      [&](const at::Tensor& indices) {
-                        const auto* streams = indices.data_ptr<int64_t>();
-                        return tokenizer->decode_pixels(
-                            draw_codes(model_, objective_.branch(), prompts_of(asked, indices),
-                                       {streams, streams + indices.size(0)},
-                                       objective_.settings().sampling, kDrawSeed));
-                      },
-                      "evaluation: drawing", things_.on_work())
-                      .clamp_(-1, 1);
+  drawing.drawn =
+      gather_rows(
+          things_.comm(), asked.size(), shape,
+          [&](const at::Tensor& indices) {
+            const auto* streams = indices.data_ptr<int64_t>();
+            return tokenizer->decode_pixels(draw_codes(
+                model_, objective_.branch(), prompts_of(asked, indices),
+                {streams, streams + indices.size(0)}, objective_.settings().sampling, kDrawSeed));
+          },
+          "evaluation: drawing", things_.on_work())
+          .clamp_(-1, 1);
   drawing.reconstructions =
       gather_rows(things_.comm(), asked.size(), shape, [&](const at::Tensor& indices) {
         return tokenizer->decode_pixels(codes_of(levels.index_select(0, indices)));
@@ -315,10 +315,9 @@ void Evaluation::add_edit_metrics(const Asked& asked, const Drawing& drawing) {
   if (std::ssize(edited) == asked.size()) {
     const at::Tensor last =
         levels_to_values(asked.pictures.index_select(0, torch::tensor(before, at::kLong)));
-    metric.baselines = {
-        {"the last picture again", quality_of(last, drawing.originals).psnr_db},
-        {"the right picture through the tokenizer",
-         quality_of(drawing.reconstructions, drawing.originals).psnr_db}};
+    metric.baselines = {{"the last picture again", quality_of(last, drawing.originals).psnr_db},
+                        {"the right picture through the tokenizer",
+                         quality_of(drawing.reconstructions, drawing.originals).psnr_db}};
   }
   section_.metrics.push_back(std::move(metric));
 }
