@@ -7,6 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/errors.h"
+#include "trainer/errors.h"
+
 namespace espalier {
 namespace {
 
@@ -43,6 +46,17 @@ ForwardRequest forward_request(const std::string& folder) {
   return {.folder = folder,
           .inputs = fs::exists(inputs) ? read_safetensors(inputs) : TensorMap{},
           .inputs_path = inputs};
+}
+
+std::string refusal_of(const ForwardRequest& request) {
+  try {
+    run_forward(request);
+  } catch (const WeightsError& error) {
+    return error.what();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
 }
 
 ModelFolder::ModelFolder(const std::string& name) : path_(made_folder()) {

@@ -17,6 +17,9 @@ std::string golden_model(const std::string& name);
 // With the inputs that lie beside the model `folder` was copied from.
 ForwardRequest forward_request(const std::string& folder);
 
+// What it is refused with, whichever of the two errors that is; "" when it is not.
+std::string refusal_of(const ForwardRequest& request);
+
 // A copy of one of them, to be spoiled; removed at the end.
 class ModelFolder {
  public:
