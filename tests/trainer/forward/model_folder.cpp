@@ -59,8 +59,9 @@ std::string refusal_of(const ForwardRequest& request) {
   return "";
 }
 
-ModelFolder::ModelFolder(const std::string& name) : path_(made_folder()) {
-  fs::copy(golden_model(name), path_, fs::copy_options::recursive);
+ModelFolder::ModelFolder(const std::string& name_or_path) : path_(made_folder()) {
+  const bool is_path = fs::path(name_or_path).is_absolute();
+  fs::copy(is_path ? name_or_path : golden_model(name_or_path), path_, fs::copy_options::recursive);
 }
 
 ModelFolder::~ModelFolder() { fs::remove_all(path_); }

@@ -20,10 +20,10 @@ ForwardRequest forward_request(const std::string& folder);
 // What it is refused with, whichever of the two errors that is; "" when it is not.
 std::string refusal_of(const ForwardRequest& request);
 
-// A copy of one of them, to be spoiled; removed at the end.
+// A copy of one of them, or of the folder with an absolute path, to be spoiled; removed at the end.
 class ModelFolder {
  public:
-  explicit ModelFolder(const std::string& name);
+  explicit ModelFolder(const std::string& name_or_path);
   ~ModelFolder();
   ModelFolder(const ModelFolder&) = delete;
   ModelFolder& operator=(const ModelFolder&) = delete;
