@@ -136,7 +136,7 @@ struct ChatArguments {
 int run_chat(const ChatArguments& arguments);
 
 struct ForwardArguments {
-  std::string folder;           // of Hugging Face
+  std::string folder;           // of Hugging Face, or an export
   std::string inputs, outputs;  // safetensors
   bool backward = false, train = false, hidden_states = false;
   std::string dtype = "float32";

@@ -5,14 +5,35 @@
 
 #include "launch/commands/commands.h"
 #include "launch/commands/declare.h"
+#include "trainer/forward/forward_check.h"
 
 namespace espalier {
 namespace {
 
+// Model types that read the same are one entry, and each input begins a line.
+std::string inputs_of_model_types() {
+  std::string text = "What --inputs has, by the model_type in config.json:", last;
+  for (const ForwardModelType& type : forward_model_types()) {
+    if (type.inputs == last) {
+      text.insert(text.rfind(":\n"), ", " + type.name);
+      continue;
+    }
+    last = type.inputs;
+    std::string lines = type.inputs;
+    for (size_t at = 0; (at = lines.find("; ", at)) != std::string::npos;) {
+      lines.replace(at, 2, "\n    ");
+    }
+    text += "\n  " + type.name + ":\n    " + lines;
+  }
+  return text;
+}
+
 void declare_forward(CLI::App& app, Command& chosen) {
   auto forward = std::make_shared<ForwardArguments>();
   auto* command = app.add_subcommand(
-      "forward", "One pass of a Hugging Face folder's model, to compare with the reference");
+      "forward",
+      "One pass of the model in a Hugging Face folder or an export, to compare with others");
+  command->footer(inputs_of_model_types());
   command->add_option("MODEL_DIR", forward->folder, "Folder with config.json and safetensors")
       ->required();
   command->add_option("--inputs", forward->inputs, "Safetensors: input_ids, labels and others")

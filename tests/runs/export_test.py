@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Trains a tiny run, exports it, builds its models again in Python PyTorch from the export alone, and compares what
-both make of the same inputs.
+both make of the same inputs: outputs, and by `espalier forward` losses and gradients.
 
     export_test.py ESPALIER DUMP_OUTPUTS
 
@@ -22,11 +22,11 @@ sys.path.append(str(ROOT / ".deps" / "bench-python"))
 sys.path.insert(0, str(ROOT / "tests" / "parity"))
 try:
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 except (ImportError, AttributeError) as error:
     print(f"skipped: no Python with torch and safetensors here ({error}); tests/bench/run installs one")
     sys.exit(77)
-from image_tokenizer import ImageTokenizer, split_cells  # noqa: E402
+from image_tokenizer import ImageTokenizer, as_map, split_cells, tokens  # noqa: E402
 from y_model import YModel  # noqa: E402
 
 
@@ -83,7 +83,54 @@ def compare(name, mine, theirs):
     assert worst <= TOLERANCE, name
 
 
-def check(folder, outputs):
+def forward(espalier, folder, y, inputs, loss, logits):
+    """`espalier forward --backward` beside a loss of the decoder in Python."""
+    save_file({name: t.contiguous() for name, t in inputs.items()}, folder / "in.safetensors")
+    call(espalier, "forward", folder, "--inputs", folder / "in.safetensors", "--outputs", folder / "out.safetensors",
+         "--backward")
+    theirs = load_file(folder / "out.safetensors")
+    with torch.enable_grad():
+        mine, of_python = loss(theirs), dict(y.named_parameters())
+        gradients = torch.autograd.grad(mine[0], list(of_python.values()), allow_unused=True)
+    compare("loss", mine[0], theirs["loss"])
+    compare("logits", mine[1], logits(theirs["logits"]))
+    for name, gradient in zip(of_python, gradients):
+        assert (gradient is not None) == (f"grad.y.{name}" in theirs), name
+    found = [(g, theirs[f"grad.y.{name}"]) for name, g in zip(of_python, gradients) if g is not None]
+    compare("gradients", *(torch.cat([g.flatten() for g in side]) for side in zip(*found)))
+    return theirs
+
+
+def check_forward(espalier, folder, tokenizer, y, codes, sums, ids):
+    branches = sorted(json.loads((folder / "config.json").read_text())["models"]["y"]["branch"])
+    picture, skip = torch.full((len(ids), 1), -1), torch.full((len(ids), 1), -100)
+    length = ids.shape[1]
+
+    def reading(theirs):
+        hidden = y.read_hidden(sums[-1], theirs["semantics"], ids)[:, -length - 1:]
+        logits = y.branch["understanding"].text_head(hidden)
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids.flatten()), logits
+
+    theirs = forward(espalier, folder, y, dict(
+        branch=torch.tensor([branches.index("understanding")]), codes=codes,
+        input_ids=torch.cat([picture, ids], 1), labels=torch.cat([skip, ids], 1)), reading, lambda logits: logits)
+    latents = sum(book[codes[..., s]] for s, book in enumerate(tokenizer.quantizer.codebooks))
+    decoder = tokenizer.semantic_decoder
+    semantics = tokens(decoder.blocks(as_map(decoder.from_latent(latents))).relu())
+    semantics = (semantics * torch.rsqrt(semantics.square().mean(-1, keepdim=True) + 1e-6)).bfloat16().float()
+    # One bit of bfloat16, where a sum in another order was rounded to the other side.
+    assert ((semantics - theirs["semantics"]).abs() <= semantics.abs() / 64 + TOLERANCE).all()
+
+    def drawing(_):
+        loss, logits = y.draw_loss(ids.tolist(), sums, codes[..., :len(sums)])
+        return loss / codes[..., :len(sums)].numel(), logits
+
+    forward(espalier, folder, y, dict(branch=torch.tensor([branches.index("generation")]), codes=codes,
+                                      input_ids=torch.cat([ids, picture], 1)),
+            drawing, lambda logits: logits.flatten(0, 1).transpose(0, 1))
+
+
+def check(espalier, folder, outputs):
     config, weights = json.loads((folder / "config.json").read_text()), load(folder)
     options = config["models"]["tokenizer"]
     tokenizer = build_tokenizer(options, below(weights, "tokenizer."))
@@ -94,14 +141,15 @@ def check(folder, outputs):
     assert torch.equal(found.view_as(codes), codes), f"{(found.view_as(codes) != codes).sum()} codes differ"
     stages = options["pixel_stages"]
     books = tokenizer.quantizer.codebooks[:stages]
-    embedded = sum(books[s][codes[..., s]] for s in range(stages))
-    compare("pixels", split_cells(tokenizer.pixel_decoder(embedded)).clamp(-1, 1), outputs["pixels"].clamp(-1, 1))
+    embedded = torch.stack([books[s][codes[..., s]] for s in range(stages)]).cumsum(0)
+    compare("pixels", split_cells(tokenizer.pixel_decoder(embedded[-1])).clamp(-1, 1), outputs["pixels"].clamp(-1, 1))
     # What a decoder reads: sums of code vectors of about unit variance (docs/runs.md).
     sums = embedded / books.square().mean((1, 2)).sum().sqrt()
-    compare("code sums", sums.flatten(0, 1), outputs["code_sums"])
+    compare("code sums", sums[-1].flatten(0, 1), outputs["code_sums"])
     semantics = outputs["semantics"].view(len(images), -1, outputs["semantics"].shape[1])
-    hidden = y.read_hidden(sums, semantics, outputs["text_ids"])
+    hidden = y.read_hidden(sums[-1], semantics, outputs["text_ids"])
     compare("logits", y.branch["understanding"].text_head(hidden).flatten(0, 1), outputs["logits"])
+    check_forward(espalier, folder, tokenizer, y, codes, sums, outputs["text_ids"])
 
 
 def main():
@@ -116,7 +164,7 @@ def main():
         outputs = load_file(folder / "outputs.safetensors")
         for name, size in (("whole", "4GB"), ("shards", "100KB")):
             call(espalier, "checkpoint", "export", run, "--max-shard-size", size, "--to", folder / name)
-            check(folder / name, outputs)
+            check(espalier, folder / name, outputs)
         assert len(list((folder / "shards").glob("model-*.safetensors"))) > 2
         # An older checkpoint is of another stage's middle: other weights, other outputs.
         call(espalier, "checkpoint", "export", run, "--step", "50", "--raw", "--to", folder / "older")

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 bool is_of_an_export(const std::string& name) {
   return name == "config.json" || name == "tokenizer.json" || name.ends_with(".model") ||
-         name == "model.safetensors.index.json" ||
+         name == "model.safetensors.index.json" || name.starts_with("backbone-") ||
          (name.starts_with("model") && name.ends_with(".safetensors"));
 }
 

@@ -1,5 +1,6 @@
 #include "trainer/export/run_export.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -12,6 +13,7 @@
 #include "trainer/errors.h"
 #include "trainer/export/export_folder.h"
 #include "trainer/export/weight_shards.h"
+#include "trainer/models/y_decoder_settings.h"
 #include "trainer/named/episode_set.h"
 #include "trainer/named/kept_text.h"
 #include "trainer/provenance/settings_change.h"
@@ -66,6 +68,11 @@ json models_json(const RunConfig& config, const TensorMap& weights) {
   return models;
 }
 
+bool has_one_decoder(const json& models) {
+  return std::count_if(models.begin(), models.end(),
+                       [](const json& model) { return model["kind"] == "y_decoder"; }) == 1;
+}
+
 // A tokenizer that is no JSON is a file of its own beside config.json.
 json texts_json(const RunConfig& config) {
   json texts = json::object();
@@ -87,6 +94,20 @@ void write_text_files(const std::string& run, const json& texts, const std::stri
   }
 }
 
+// What says the sizes of a model that began as a backbone, at the place where the run keeps it.
+void write_backbones(const RunConfig& config, const json& models, const std::string& folder,
+                     std::vector<std::string>& files) {
+  for (const auto& [name, unused] : models.items()) {
+    const fs::path kept = kept_backbone(config, "model." + name);
+    if (!fs::exists(kept / "config.json")) continue;
+    const std::string copy = folder + "/" + kept.filename().string();
+    fs::create_directory(copy);
+    write_durably(copy + "/config.json", read_text_file(kept / "config.json"));
+    sync_directory(copy);
+    files.push_back(kept.filename().string() + "/config.json");
+  }
+}
+
 // Of the instructions that world models read; null where the episodes are not on this machine.
 json words_json(const RunConfig& config) {
   json words = json::object();
@@ -100,23 +121,26 @@ json words_json(const RunConfig& config) {
 json config_json(const RunConfig& config, const LoadedCheckpoint& checkpoint,
                  const TensorMap& weights, const ExportRequest& request,
                  const std::string& run_name) {
+  const json models = models_json(config, weights);
   const RunPosition position = read_position(checkpoint, config);
   const bool averaged = has_averages_alone(checkpoint, config) ||
                         (request.weights != WeightChoice::kRaw &&
                          !averages_of(checkpoint, stage_of(checkpoint, config)).empty());
-  return {{"format", kExportFormat},
-          {"run", run_name},
-          {"step", checkpoint.step},
-          {"stage", stage_of(checkpoint, config).name},
-          {"stage_step", position.stage_step},
-          {"stage_is_finished", position.is_complete},
-          {"weights", averaged ? "averages" : "raw"},
-          {"commit", request.commit},
-          {"config_digest", config_digest(config.values)},
-          {"models", models_json(config, weights)},
-          {"texts", texts_json(config)},
-          {"words", words_json(config)},
-          {"settings", config.values}};
+  json about = {{"format", kExportFormat},
+                {"run", run_name},
+                {"step", checkpoint.step},
+                {"stage", stage_of(checkpoint, config).name},
+                {"stage_step", position.stage_step},
+                {"stage_is_finished", position.is_complete},
+                {"weights", averaged ? "averages" : "raw"},
+                {"commit", request.commit},
+                {"config_digest", config_digest(config.values)},
+                {"models", models},
+                {"texts", texts_json(config)},
+                {"words", words_json(config)},
+                {"settings", config.values}};
+  if (has_one_decoder(models)) about["model_type"] = kUnifiedModelType;
+  return about;
 }
 
 // Convolutions are kept (O, 3, 3, C) (models/image_tokenizer/conv_blocks.h, the only ones that are
@@ -172,6 +196,7 @@ ExportResult export_run(const ExportRequest& request) {
   replace_folder(request.to, result.bytes, [&](const std::string& temporary) {
     result.files = write_weight_shards(temporary, shards);
     write_text_files(request.run, about["texts"], temporary, result.files);
+    write_backbones(config, about["models"], temporary, result.files);
     result.files.emplace_back("config.json");
     write_durably(temporary + "/config.json", json_text(about, 2) + "\n");
   });

@@ -12,6 +12,8 @@ namespace espalier {
 
 // What config.json of an export calls itself.
 inline constexpr const char* kExportFormat = "espalier-export-1";
+// The "model_type" there of an export with exactly one decoder, which `espalier forward` runs.
+inline constexpr const char* kUnifiedModelType = "espalier_unified";
 
 enum class WeightChoice {
   kAveragesIfAny,

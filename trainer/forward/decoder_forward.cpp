@@ -8,15 +8,13 @@
 #include "models/hugging_face/decoder_config.h"
 #include "models/hugging_face/decoder_names.h"
 #include "models/hugging_face/weight_folder.h"
-#include "models/layers/fused_ops.h"
 #include "trainer/errors.h"
 #include "trainer/forward/forward_inputs.h"
+#include "trainer/forward/forward_outputs.h"
 #include "trainer/update/precision.h"
 
 namespace espalier {
 namespace {
-
-constexpr int64_t kNoLabel = -100;
 
 struct TextBatch {
   at::Tensor ids, mask, positions;  // (batch, length)
@@ -31,14 +29,11 @@ TextBatch read_batch(const ForwardInputs& in, const DecoderConfig& config) {
   batch.ids = in.integers("input_ids", {-1, -1});
   const std::vector<int64_t> shape = batch.ids.sizes().vec();
   if (batch.ids.numel() == 0) in.refuse("input_ids", "is empty");
-  const auto check_range = [&](const std::string& name, const at::Tensor& ids, int64_t least) {
-    const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
-    if (low >= least && high < config.vocabulary_size) return;
-    in.refuse(name,
-              "has " + std::to_string(low < least ? low : high) +
-                  ", expected ids below vocab_size = " + std::to_string(config.vocabulary_size));
+  const auto expect_ids = [&](const std::string& name, const at::Tensor& ids) {
+    in.expect_range(name, ids, 0, config.vocabulary_size,
+                    "ids below vocab_size = " + std::to_string(config.vocabulary_size));
   };
-  check_range("input_ids", batch.ids, 0);
+  expect_ids("input_ids", batch.ids);
   batch.mask = in.has("attention_mask") ? in.integers("attention_mask", shape).ne(0)
                                         : at::ones(shape, at::kBool);
   batch.positions = in.has("position_ids")
@@ -47,7 +42,7 @@ TextBatch read_batch(const ForwardInputs& in, const DecoderConfig& config) {
   if (batch.positions.min().item<int64_t>() < 0) in.refuse("position_ids", "has one below 0");
   if (in.has("labels")) {
     batch.labels = in.integers("labels", shape);
-    check_range("labels", batch.labels.masked_fill(batch.labels.eq(kNoLabel), 0), 0);
+    expect_ids("labels", batch.labels.masked_fill(batch.labels.eq(kNoLabel), 0));
   }
   return batch;
 }
@@ -79,7 +74,7 @@ std::vector<Stretch> stretches_of(const at::Tensor& mask, const at::Tensor& posi
 // reference, sees the tokens before it.
 struct PackedText {
   AttentionMask mask;
-  at::Tensor cells;  // (rows) of the (batch * length) cells
+  OutputCells cells;  // every row stands in one
 };
 
 PackedText pack(const TextBatch& batch) {
@@ -99,31 +94,7 @@ PackedText pack(const TextBatch& batch) {
       row += s.length;
     }
   }
-  return {AttentionMask(groups), at::cat(cells)};
-}
-
-// (rows, width) -> (batch, length, width), zeros where no row is.
-at::Tensor spread(const at::Tensor& rows, const PackedText& packed, const TextBatch& batch) {
-  at::Tensor cells =
-      at::zeros({batch.batch() * batch.length(), rows.size(1)}, rows.options().dtype(at::kFloat));
-  cells.index_copy_(0, packed.cells.to(rows.device()), rows.detach().to(at::kFloat));
-  return cells.view({batch.batch(), batch.length(), rows.size(1)}).cpu();
-}
-
-// Mean cross entropy of each label by the row before it, as causal language models are trained.
-at::Tensor shifted_loss(const at::Tensor& logits, const PackedText& packed, const TextBatch& batch,
-                        const ForwardInputs& in) {
-  at::Tensor next = at::full_like(batch.labels, kNoLabel);
-  next.narrow(1, 0, batch.length() - 1).copy_(batch.labels.narrow(1, 1, batch.length() - 1));
-  const at::Tensor of_rows = next.flatten().index_select(0, packed.cells);
-  const at::Tensor rows = of_rows.ne(kNoLabel).nonzero().flatten();
-  if (rows.numel() != next.ne(kNoLabel).sum().item<int64_t>()) {
-    in.refuse("labels", "asks for a token that only padding comes before; give it -100");
-  }
-  if (rows.numel() == 0) in.refuse("labels", "has nothing but -100 behind the first token");
-  const at::Tensor chosen = logits.index_select(0, rows.to(logits.device()));
-  const at::Tensor targets = of_rows.index_select(0, rows).to(logits.device());
-  return cross_entropy_sum(chosen, targets) / rows.numel();
+  return {AttentionMask(groups), {at::cat(cells), batch.batch(), batch.length()}};
 }
 
 YModel load_model(const ForwardRequest& request, const DecoderConfig& config, int64_t positions) {
@@ -166,7 +137,7 @@ TensorMap forward_decoder(const ForwardRequest& request) {
   YModel model = load_model(request, config, batch.positions.max().item<int64_t>() + 1);
   const PackedText packed = pack(batch);
   TokenRows rows;
-  rows.text_ids = batch.ids.flatten().index_select(0, packed.cells).to(request.device);
+  rows.text_ids = batch.ids.flatten().index_select(0, packed.cells.cells).to(request.device);
   rows.sources = at::arange(kFirstText, kFirstText + packed.mask.rows(), rows.text_ids.options());
   rows.mask = packed.mask;
   TensorMap out;
@@ -177,12 +148,9 @@ TensorMap forward_decoder(const ForwardRequest& request) {
                                request.type == at::kBFloat16 ? "bf16" : "fp32");
     const std::vector<at::Tensor> states = model->hidden_states(rows, 0);
     const at::Tensor logits = model->text_logits(states.back(), 0);
-    out["logits"] = spread(logits, packed, batch);
-    out["last_hidden_state"] = spread(states.back(), packed, batch);
-    for (size_t i = 0; request.with_hidden_states && i < states.size(); ++i) {
-      out["hidden_states." + std::to_string(i)] = spread(states[i], packed, batch);
-    }
-    if (batch.labels.defined()) loss = shifted_loss(logits, packed, batch, in);
+    out["logits"] = packed.cells.spread(logits);
+    add_hidden_states(states, packed.cells, request.with_hidden_states, out);
+    if (batch.labels.defined()) loss = shifted_loss(logits, packed.cells, batch.labels, in);
   }
   if (loss.defined()) out["loss"] = loss.detach().to(at::kCPU, at::kFloat);
   if (request.with_gradients) {

@@ -4,7 +4,9 @@
 
 #include "models/errors.h"
 #include "models/hugging_face/decoder_config.h"
+#include "trainer/export/run_export.h"
 #include "trainer/forward/decoder_forward.h"
+#include "trainer/forward/unified_forward.h"
 
 namespace espalier {
 
@@ -12,6 +14,7 @@ const std::vector<ForwardModelType>& forward_model_types() {
   static const std::vector<ForwardModelType> types = {
       {"qwen2", kDecoderInputs, forward_decoder},
       {"llama", kDecoderInputs, forward_decoder},
+      {kUnifiedModelType, kUnifiedInputs, forward_unified},
   };
   return types;
 }

@@ -9,8 +9,8 @@
 
 namespace espalier {
 
-// One forward pass of a model in a Hugging Face folder, on named tensors: what somebody who brings
-// weights compares with the reference implementation.
+// One forward pass of a model in a Hugging Face folder or an export of a run, on named tensors:
+// what somebody who brings weights, or takes them away, compares with another implementation.
 struct ForwardRequest {
   std::string folder;
   TensorMap inputs;

@@ -39,6 +39,14 @@ at::Tensor ForwardInputs::integers(const std::string& name,
   return tensor.to(at::kLong);
 }
 
+void ForwardInputs::expect_range(const std::string& name, const at::Tensor& values, int64_t least,
+                                 int64_t below, const std::string& expected) const {
+  if (values.numel() == 0) return;
+  const int64_t low = values.min().item<int64_t>(), high = values.max().item<int64_t>();
+  if (low >= least && high < below) return;
+  refuse(name, "has " + std::to_string(low < least ? low : high) + ", expected " + expected);
+}
+
 void ForwardInputs::expect_only(const std::vector<std::string>& names) const {
   for (const auto& [name, tensor] : request_.inputs) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;

@@ -17,6 +17,10 @@ class ForwardInputs {
   // As int64. ConfigError naming the tensor, what it is and what was expected when it is missing,
   // not of a whole-number type, or not of `shape` (-1 = any size).
   at::Tensor integers(const std::string& name, const std::vector<int64_t>& shape) const;
+  // ConfigError naming the least or greatest of some values of `name` where it is not in
+  // least .. below - 1; `expected` says in words what should be there.
+  void expect_range(const std::string& name, const at::Tensor& values, int64_t least, int64_t below,
+                    const std::string& expected) const;
   // ConfigError when there is a tensor of another name.
   void expect_only(const std::vector<std::string>& names) const;
 

@@ -4,16 +4,12 @@
 #include <cmath>
 
 #include "trainer/host/collective_text.h"
+#include "trainer/named/picture_semantics.h"
 
 namespace espalier {
 namespace {
 
 constexpr int64_t kBatch = 64;
-
-// Size carries no meaning in a space that a cosine loss shaped.
-at::Tensor unit_rows(const at::Tensor& x) {
-  return x * torch::rsqrt(x.pow(2).mean(-1, true) + 1e-6);
-}
 
 }  // namespace
 
@@ -36,8 +32,7 @@ ImageCodes encode_images(ImageTokenizer& tokenizer, const at::Tensor& images, in
     std::vector<at::Tensor> view_codes, view_semantics;
     for (const auto& batch : images.split(kBatch)) {
       view_codes.push_back(tokenizer->encode(view_of(batch, view)));
-      view_semantics.push_back(
-          unit_rows(tokenizer->semantic(view_codes.back()).to(at::kFloat)).to(at::kBFloat16));
+      view_semantics.push_back(picture_semantics(tokenizer, view_codes.back()));
       view_codes.back() = view_codes.back().to(at::kInt);
       done += batch.size(0);
       if (on_batch) on_batch(done);

@@ -56,6 +56,8 @@ std::string man_page(const CLI::App& app, const std::string& version) {
     if (!commands_of(*command.app).empty()) continue;  // its commands follow
     page += synopsis(command);
     for (const CliOption& option : options_of(*command.app)) append_option(page, option);
+    const std::string footer = command.app->get_footer();  // the program's, unless it has its own
+    if (footer != app.get_footer()) page += ".PP\n" + roff(footer) + "\n";
   }
   page += ".SH EXIT STATUS\n" + roff(app.get_footer()) + "\n";
   page += ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nNo colours, where it is set and not empty.\n";

@@ -69,6 +69,7 @@ TEST_F(RunExport, SaysInItsConfigWhatTheWeightsAreOf) {
   EXPECT_EQ(config.at("commit"), "abc");
   EXPECT_EQ(config.at("models").at("one").at("kind"), "toy");
   EXPECT_EQ(config.at("models").size(), 2u);
+  EXPECT_FALSE(config.contains("model_type")) << "no decoder";
   EXPECT_EQ(config.at("settings").at("stage.second.trains"), "two");
 }
 

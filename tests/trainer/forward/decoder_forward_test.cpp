@@ -9,10 +9,8 @@
 #include <torch/torch.h>
 #include <nlohmann/json.hpp>
 
-#include "models/errors.h"
 #include "tests/models/close.h"
 #include "tests/trainer/forward/model_folder.h"
-#include "trainer/errors.h"
 
 namespace espalier {
 namespace {
@@ -83,17 +81,6 @@ TEST(ForwardCheck, ReadsWeightsOfOtherTypesIntoItsOwn) {
   const TensorMap rounded = run_forward(forward_request(folder.path()));
   const TensorMap exact = run_forward(forward_request(golden_model("llama")));
   EXPECT_TRUE(are_close(rounded.at("logits"), exact.at("logits"), 3e-2));
-}
-
-std::string refusal_of(const ForwardRequest& request) {
-  try {
-    run_forward(request);
-  } catch (const WeightsError& error) {
-    return error.what();
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(ForwardCheck, RefusesAnotherArchitectureNamingThoseItKnows) {

@@ -7,6 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/errors.h"
+#include "trainer/errors.h"
+
 namespace espalier {
 namespace {
 
@@ -45,8 +48,20 @@ ForwardRequest forward_request(const std::string& folder) {
           .inputs_path = inputs};
 }
 
-ModelFolder::ModelFolder(const std::string& name) : path_(made_folder()) {
-  fs::copy(golden_model(name), path_, fs::copy_options::recursive);
+std::string refusal_of(const ForwardRequest& request) {
+  try {
+    run_forward(request);
+  } catch (const WeightsError& error) {
+    return error.what();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+ModelFolder::ModelFolder(const std::string& name_or_path) : path_(made_folder()) {
+  const bool is_path = fs::path(name_or_path).is_absolute();
+  fs::copy(is_path ? name_or_path : golden_model(name_or_path), path_, fs::copy_options::recursive);
 }
 
 ModelFolder::~ModelFolder() { fs::remove_all(path_); }

@@ -17,10 +17,13 @@ std::string golden_model(const std::string& name);
 // With the inputs that lie beside the model `folder` was copied from.
 ForwardRequest forward_request(const std::string& folder);
 
-// A copy of one of them, to be spoiled; removed at the end.
+// What it is refused with, whichever of the two errors that is; "" when it is not.
+std::string refusal_of(const ForwardRequest& request);
+
+// A copy of one of them, or of the folder with an absolute path, to be spoiled; removed at the end.
 class ModelFolder {
  public:
-  explicit ModelFolder(const std::string& name);
+  explicit ModelFolder(const std::string& name_or_path);
   ~ModelFolder();
   ModelFolder(const ModelFolder&) = delete;
   ModelFolder& operator=(const ModelFolder&) = delete;

@@ -150,6 +150,31 @@ TEST_F(Backbone, GoesOnWithoutItsFolderOnceTheRunHasWeights) {
   export_decoder({.run = run, .to = fresh_directory("again")}, "y.understanding");
 }
 
+TEST_F(Backbone, AnExportOfAllModelsRunsWithoutTheFolderItBeganAs) {
+  const std::string copy = fresh_directory("copy"), run = fresh_directory("later");
+  const std::string to = fresh_directory("export");
+  fs::create_directories(copy);
+  fs::copy(folder_, copy, fs::copy_options::recursive);
+  train_toy(config_with({"model.y.backbone=" + copy, "model.y.trunk_layers=1",
+                         "run.directory=" + run, "data.emoji.validation=[]", "data.emoji.test=[]"}),
+            1);
+  fs::remove_all(copy);
+  for (int again = 0; again < 2; ++again) export_run({.run = run, .to = to});
+  ForwardRequest request = forward_request(to);
+  request.inputs = {{"branch", torch::tensor({1}, at::kLong)},  // understanding
+                    {"input_ids", torch::tensor({{5, 6, 7}}, at::kLong)}};
+  const InferenceRun asked = load_for_inference({.run = run});
+  auto& y = asked.things->model_as<YDecoder>("y", "a test");
+  TokenRows rows;
+  rows.text_ids = request.inputs["input_ids"][0];
+  rows.sources = at::arange(kFirstText, kFirstText + 3, at::kLong);
+  rows.mask = AttentionMask::from_lengths({3});
+  const torch::NoGradGuard no_grad;
+  const int64_t branch = y.module()->branch_index("understanding");
+  const at::Tensor expected = y.module()->text_logits(y.module()->hidden(rows, branch), branch);
+  EXPECT_TRUE(torch::equal(run_forward(request).at("logits")[0], expected));
+}
+
 TEST_F(Backbone, AnExportNamesTheBranchesThereAre) {
   const std::string to = fresh_directory("none");
   const auto refused = [&](const std::string& branch) {
