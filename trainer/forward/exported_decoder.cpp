@@ -19,8 +19,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kMarks = 8;  // as trainer/models/y_decoder.cpp counts them
-
 // config.json of an export; every complaint names it.
 class ExportConfig {
  public:
@@ -135,12 +133,7 @@ ExportedDecoder read_exported_decoder(const std::string& folder, const WeightFol
   // What texts and images decide, as in training.
   const std::vector<int64_t>& embedding = weights.shape(exported.name + ".text_embedding.weight");
   if (o.vocabulary_size == 0 && !embedding.empty()) o.vocabulary_size = embedding.front();
-  o.longest_sequence = image.positions() + 2 * settings.max_text_tokens + kMarks;
-  o.image_positions = image.positions();
-  o.code_channels = image.latent_channels;
-  o.semantic_channels = image.semantic_channels();
-  o.stages = image.pixel_stages;
-  o.codebook_size = image.codebook_size;
+  settings.apply_image_sizes(image, o);
   return exported;
 }
 

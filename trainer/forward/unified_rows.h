@@ -10,8 +10,6 @@
 
 namespace espalier {
 
-constexpr int64_t kPicture = -1;  // the id of a whole picture among the ids of text tokens
-
 // What `espalier forward` is given for a branch of a unified model. A column is one text token or
 // one picture.
 struct UnifiedBatch {

@@ -18,15 +18,11 @@
 namespace espalier {
 namespace {
 
-constexpr int64_t kMarks = 6;  // task tokens
-
 YModelOptions module_options(const YDecoderSettings& settings, const NamedThings& things,
                              const std::string& where, const ImageTokenizerOptions& image,
                              const TextVocabulary& text) {
   YModelOptions o = settings.resolve(where, kept_backbone(things.config(), where));
-  // Pictures between their marks, a prompt and an answer.
-  o.longest_sequence =
-      settings.max_pictures * (image.positions() + 2) + 2 * settings.max_text_tokens + kMarks;
+  settings.apply_image_sizes(image, o);
   if (o.vocabulary_size == 0) o.vocabulary_size = text.size();
   if (o.vocabulary_size < text.size()) {
     throw ConfigError(where + ": the text tokenizer \"" + settings.text + "\" has " +
@@ -39,11 +35,6 @@ YModelOptions module_options(const YDecoderSettings& settings, const NamedThings
                                  "says in vocab_size; use the tokenizer of that "
                                  "folder"));
   }
-  o.image_positions = image.positions();
-  o.code_channels = image.latent_channels;
-  o.semantic_channels = image.semantic_channels();
-  o.stages = image.pixel_stages;
-  o.codebook_size = image.codebook_size;
   return o;
 }
 

@@ -203,6 +203,18 @@ YModelOptions YDecoderSettings::resolve(const std::string& where, const std::str
   return o;
 }
 
+void YDecoderSettings::apply_image_sizes(const ImageTokenizerOptions& image,
+                                         YModelOptions& o) const {
+  // Pictures between their marks, a prompt and an answer with the marks of tasks.
+  constexpr int64_t kTaskMarks = 6;
+  o.longest_sequence = max_pictures * (image.positions() + 2) + 2 * max_text_tokens + kTaskMarks;
+  o.image_positions = image.positions();
+  o.code_channels = image.latent_channels;
+  o.semantic_channels = image.semantic_channels();
+  o.stages = image.pixel_stages;
+  o.codebook_size = image.codebook_size;
+}
+
 void YDecoderSettings::validate(const RunConfig& config, const std::string& where) const {
   const ModelConfig& tokenizer = config.model_named(image_tokenizer, where + ".image_tokenizer");
   if (tokenizer.kind != "residual_image_tokenizer") {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/decoder/y_model.h"
+#include "models/image_tokenizer/image_tokenizer.h"
 #include "trainer/config/kind_settings.h"
 
 namespace espalier {
@@ -39,6 +40,9 @@ struct YDecoderSettings : KindSettings {
   // own. WeightsError for a backbone that cannot be used; ConfigError where a setting contradicts
   // it.
   YModelOptions resolve(const std::string& where, const std::string& kept) const;
+
+  // What pictures decide of the module, and how long its sequences are.
+  void apply_image_sizes(const ImageTokenizerOptions& image, YModelOptions& options) const;
 
  private:
   void declare_trunk(SettingsScope scope);

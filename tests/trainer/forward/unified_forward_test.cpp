@@ -34,7 +34,7 @@ class UnifiedForward : public ::testing::Test {
   }
   at::Tensor codes_of(const ImageRows& images) {
     return run_.things->image_codes("tokenizer", "emoji", "train", kViews)
-        .codes.index({images.views, images.samples})
+        .codes.index({images.views, images.pictures})
         .to(at::kLong);
   }
 
