@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "data/order/random.h"
+#include "models/layers/batch_invariance.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/sequences.h"
 
@@ -21,6 +22,7 @@ std::vector<std::vector<int32_t>> write_answers(YDecoder& model, int64_t branch,
                                                 const at::Tensor& codes,
                                                 const at::Tensor& semantics, int64_t max_tokens) {
   const torch::NoGradGuard no_grad;
+  const PlainProducts tokens_one_by_one;
   const SequenceTokens& tokens = model.text().tokens();
   SequencePacker packer(tokens, codes.size(1));
   for (int64_t i = 0; i < codes.size(0); ++i) packer.add_read(prompt, {}, /*with_targets=*/false);
@@ -57,6 +59,7 @@ at::Tensor draw_codes(YDecoder& model, int64_t branch, const std::vector<std::st
                       uint64_t seed) {
   TORCH_CHECK(streams.size() == texts.size(), "one stream for each text");
   const torch::NoGradGuard no_grad;
+  const PlainProducts tokens_one_by_one;
   const YModelOptions& shape = model.module()->options();
   const SequenceTokens& tokens = model.text().tokens();
   const auto count = static_cast<int64_t>(texts.size());
