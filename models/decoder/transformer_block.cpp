@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "models/layers/batch_invariance.h"
 #include "models/layers/fused_ops.h"
 
 namespace espalier {
@@ -54,6 +55,7 @@ Residual TransformerBlockImpl::forward(Residual residual, const AttentionMask& m
 
 Residual TransformerBlockImpl::step(Residual residual, const RotaryTable& table, LayerCache& cache,
                                     const CacheView& view) {
+  const PlainProducts tokens_one_by_one;
   const AttentionHeads& heads = options_.heads;
   const at::Tensor qkv = query_key_value->forward(attention_norm->forward(residual));
   const int64_t rotated = heads.heads + heads.kv_heads;

@@ -2,8 +2,10 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <atomic>
 #include <cmath>
 
+#include "models/layers/batch_invariance.h"
 #include "models/layers/fused_ops.h"
 
 namespace espalier {
@@ -33,8 +35,39 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight) {
   return op.call(x, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
+std::atomic<Fp32Library> g_fp32_library = Fp32Library::kFaster;
+
 bool wants_onednn(const at::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && is_onednn_faster();
+  if (!x.is_cpu() || x.scalar_type() != at::kFloat) return false;
+  const Fp32Library library = g_fp32_library;
+  return library == Fp32Library::kOneDnn || (library == Fp32Library::kFaster && is_onednn_faster());
+}
+
+at::Tensor default_linear(const at::Tensor& x, const at::Tensor& weight) {
+  return at::mm(x, weight.t());
+}
+
+RowProduct product_for(const at::Tensor& x) {
+  return wants_onednn(x) ? onednn_linear : default_linear;
+}
+
+bool can_be_invariant(const at::Tensor& x) {
+  return is_batch_invariant() && x.is_cpu() && x.numel() > 0 &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+at::Tensor outputs_of_rows(const at::Tensor& x, const at::Tensor& weight) {
+  return can_be_invariant(x) ? invariant_product(product_for(x), x, weight)
+                             : product_for(x)(x, weight);
+}
+
+// Invariant where it costs next to nothing.
+at::Tensor gradients_of_rows(const at::Tensor& grad, const at::Tensor& weight) {
+  const at::Tensor transposed = weight.t();
+  const RowProduct product = product_for(grad);
+  return can_be_invariant(grad) && invariant_call_rows(product, transposed).are_all
+             ? invariant_product(product, grad, transposed)
+             : product(grad, transposed);
 }
 
 // `weight` is the parameter, `cast` the same numbers in the compute type.
@@ -48,7 +81,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     ctx->saved_data["needs_x"] = x.requires_grad();
     ctx->saved_data["needs_weight"] = weight.requires_grad();
     ctx->saved_data["has_bias"] = bias.has_value();
-    at::Tensor y = multiply_by_transposed(in, cast);
+    at::Tensor y = outputs_of_rows(in, cast);
     if (bias) y.add_(*bias);
     return y;
   }
@@ -59,11 +92,10 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const auto weight_type = ctx->saved_data["weight_type"].toScalarType();
     at::Tensor grad_x, grad_weight, grad_bias;
     if (ctx->saved_data["needs_x"].toBool()) {
-      grad_x =
-          multiply_by_transposed(grad, saved[1].t()).to(ctx->saved_data["x_type"].toScalarType());
+      grad_x = gradients_of_rows(grad, saved[1]).to(ctx->saved_data["x_type"].toScalarType());
     }
     if (ctx->saved_data["needs_weight"].toBool()) {
-      grad_weight = multiply_by_transposed(grad.t(), saved[0].t()).to(weight_type);
+      grad_weight = product_for(grad)(grad.t(), saved[0].t()).to(weight_type);
     }
     if (ctx->saved_data["has_bias"].toBool())
       grad_bias = grad.to(at::kFloat).sum(0).to(weight_type);
@@ -73,9 +105,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
 
 }  // namespace
 
-at::Tensor multiply_by_transposed(const at::Tensor& x, const at::Tensor& weight) {
-  return wants_onednn(x) ? onednn_linear(x, weight) : at::mm(x, weight.t());
-}
+void set_fp32_library(Fp32Library library) { g_fp32_library = library; }
 
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features, bool with_bias) {
   weight = register_parameter("weight", torch::empty({out_features, in_features}));

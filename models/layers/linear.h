@@ -9,7 +9,8 @@ namespace espalier {
 
 // y = x W^T + b on rows, in the compute type (bf16 under autocast). Differs from torch::nn::Linear
 // in cost only: the bf16 copy of the weight is made once per change of the weight, not once per
-// use, and on processors where it is faster the fp32 product runs in oneDNN instead of MKL.
+// use, and on processors where it is faster the fp32 product runs in oneDNN instead of MKL. A row's
+// output, and its gradient, do not depend on the other rows (batch_invariance.h).
 class LinearImpl : public torch::nn::Module {
  public:
   LinearImpl(int64_t in_features, int64_t out_features, bool with_bias = false);
@@ -34,7 +35,8 @@ class LinearImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Linear);
 
-// Products of matrices as Linear runs them: fp32 on CPU goes to oneDNN where that is faster.
-at::Tensor multiply_by_transposed(const at::Tensor& x_NI, const at::Tensor& weight_OI);
+// What multiplies fp32 matrices on the CPU, process-wide: for tests of the other library's path.
+enum class Fp32Library { kFaster, kMkl, kOneDnn };
+void set_fp32_library(Fp32Library library);
 
 }  // namespace espalier

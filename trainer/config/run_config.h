@@ -108,6 +108,7 @@ struct ComputeConfig {
   int64_t prefetch = 2;
   int64_t max_bad_steps = 10;
   bool deterministic = true;
+  bool batch_invariant = true;
 };
 
 struct OptimizerConfig {

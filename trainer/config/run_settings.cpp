@@ -141,6 +141,10 @@ void declare_compute(Settings& s, ComputeConfig& c) {
   s.add("compute.deterministic", c.deterministic,
         {.help = "On a GPU: the same bits in every run with as many ranks, by kernels that add in "
                  "one order; some are slower. A CPU always gives the same bits."});
+  s.add(
+      "compute.batch_invariant", c.batch_invariant,
+      {.help = "On a CPU: a sequence has the same bits in a packed batch as alone, by products of "
+               "row counts that are measured at the start."});
 }
 
 void declare_optimizer(SettingsScope s, OptimizerConfig& o) {

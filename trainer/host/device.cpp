@@ -6,6 +6,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/torch.h>
 
+#include "models/layers/batch_invariance.h"
 #include "trainer/errors.h"
 #include "trainer/host/cores.h"
 #include "trainer/host/gpu_choice.h"
@@ -53,6 +54,7 @@ void use_threads(const ComputeConfig& config, int local_ranks) {
   int threads = static_cast<int>(config.threads_per_rank);
   if (threads == 0) threads = std::max(1, cores_per_rank(local_ranks));
   at::set_num_threads(threads);
+  set_batch_invariant(config.batch_invariant);
 }
 
 }  // namespace espalier

@@ -21,7 +21,7 @@ std::string why_this_gpu(int local_rank);
 void use_device(at::Device device, bool is_deterministic);
 
 // Threads of LibTorch's operations in this process: compute.threads_per_rank, or this rank's part
-// of the cores that it may use.
+// of the cores that it may use. With it whether their products are batch-invariant.
 void use_threads(const ComputeConfig& config, int local_ranks);
 
 }  // namespace espalier

@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "data/order/random.h"
+#include "models/layers/batch_invariance.h"
 #include "trainer/models/residual_image_tokenizer.h"
 #include "trainer/models/sequences.h"
 
@@ -20,6 +21,7 @@ std::vector<std::vector<int32_t>> write_answers(YDecoder& model, int64_t branch,
                                                 int64_t sequences, const ImageCodes& codes,
                                                 int64_t max_tokens) {
   const torch::NoGradGuard no_grad;
+  const PlainProducts tokens_one_by_one;
   const SequenceTokens& tokens = model.text().tokens();
   SequencePacker packer(tokens, model.image_positions());
   for (int64_t i = 0; i < sequences; ++i) packer.add_read(prompt, {}, /*with_targets=*/false);
@@ -59,6 +61,7 @@ at::Tensor draw_codes(YDecoder& model, int64_t branch, const std::vector<DrawPro
                       uint64_t seed) {
   TORCH_CHECK(streams.size() == prompts.size(), "one stream for each prompt");
   const torch::NoGradGuard no_grad;
+  const PlainProducts tokens_one_by_one;
   const YModelOptions& shape = model.module()->options();
   const auto count = static_cast<int64_t>(prompts.size());
   at::Tensor uniforms = torch::empty({count, shape.image_positions, shape.stages});
