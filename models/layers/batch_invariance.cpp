@@ -177,7 +177,17 @@ std::vector<Piece> split(int64_t rows, const CallRows& call) {
 }  // namespace
 
 void set_batch_invariant(bool is_on) { g_is_on = is_on; }
-bool is_batch_invariant() { return g_is_on && t_plain == 0; }
+bool is_batch_invariant() { return g_is_on && t_plain == 0 && can_be_batch_invariant(); }
+
+bool can_be_batch_invariant() {
+#if defined(__x86_64__)
+  static const bool is_known =
+      __builtin_cpu_is("intel") != 0 && __builtin_cpu_supports("avx512f") != 0;
+  return is_known;
+#else
+  return false;
+#endif
+}
 
 PlainProducts::PlainProducts() { ++t_plain; }
 PlainProducts::~PlainProducts() { --t_plain; }

@@ -143,8 +143,8 @@ void declare_compute(Settings& s, ComputeConfig& c) {
                  "one order; some are slower. A CPU always gives the same bits."});
   s.add(
       "compute.batch_invariant", c.batch_invariant,
-      {.help = "On a CPU: a sequence has the same bits in a packed batch as alone, by products of "
-               "row counts that are measured at the start."});
+      {.help = "On Intel's processors with AVX-512: a sequence has the same bits in a packed batch "
+               "as alone, by products of row counts that are measured at the start."});
 }
 
 void declare_optimizer(SettingsScope s, OptimizerConfig& o) {

@@ -128,6 +128,7 @@ TEST_F(UnifiedForward, AColumnOfTextHasTheOutputsOfItsLastRow) {
   TokenRows rows;
   rows.text_ids = torch::tensor({9, 10}, at::kLong);
   rows.positions = at::arange(UnifiedSizes::positions, at::kLong).repeat({2});
+  rows.pictures = at::arange(2, at::kLong).repeat_interleave(UnifiedSizes::positions);
   rows.sources = torch::tensor(sources, at::kLong);
   rows.mask = AttentionMask::from_lengths({std::ssize(sources)});
   const at::Tensor codes = request.inputs.at("codes").narrow(0, 1, 2);
